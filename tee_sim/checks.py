@@ -1,0 +1,92 @@
+"""Named security checks, and which of them are in force on one Platform.
+
+A `Check` describes one mechanism that stops an attack: an access rule, an encryption step, a
+register scrub. The tables of checks live beside the code that enforces them
+(`tee_sim.machine.encryption`, `tee_sim.monitors.sgx.checks`); the code asks a `Checks` object
+whether a mechanism is in force and reports a refusal through it.
+
+Alignment, reserved bits and argument errors are typed errors, not Checks: no attack rests on
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tee_sim.errors import TeeSimError, UsageError
+from tee_sim.trace import Event, Refusal, Tracer
+
+E = TypeVar("E", bound=TeeSimError)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One named mechanism.
+
+    Attributes:
+        name: the vendor's name, ``PART.RULE``.
+        title: what it says in at most eight plain words.
+        stops: one sentence on the attack it stops.
+        source: document and title of the section that defines it.
+        unproved: why no attack proves it, if none can; empty for all others.
+    """
+
+    name: str
+    title: str
+    stops: str
+    source: str
+    unproved: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.title.split()) > 8:
+            raise UsageError(f"{self.name}: a title has at most eight words: {self.title!r}")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Checks:
+    """The checks of one Platform: which exist, which are off, and who is told of a refusal.
+
+    Args:
+        known: every check that this Platform's technology has.
+        without: names of checks to build the Platform without.
+        tracer: receives a `Refusal` each time a check stops something.
+
+    Raises:
+        UsageError: ``without`` names a check that this technology does not have.
+    """
+
+    def __init__(
+        self, known: Iterable[Check], without: Iterable[str] = (), tracer: Tracer | None = None
+    ) -> None:
+        self.known = {check.name: check for check in known}
+        self.without = frozenset(without)
+        self.tracer = tracer
+        unknown = sorted(self.without - self.known.keys())
+        if unknown:
+            raise UsageError(
+                f"no check named {', '.join(unknown)} here; "
+                f"this platform has {', '.join(sorted(self.known)) or 'none'}"
+            )
+
+    def on(self, check: Check) -> bool:
+        """Whether the mechanism is in force."""
+        return check.name not in self.without
+
+    def refuse(self, check: Check, error: E, detail: str = "") -> E:
+        """Record that ``check`` stopped something and return ``error``, carrying it, to raise."""
+        self.report(check, detail or str(error.args[0] if error.args else error))
+        error.check = check  # type: ignore[attr-defined]  # Fault and CallError have it
+        return error
+
+    def report(self, check: Check, detail: str) -> None:
+        """Record that ``check`` stopped something without an error (e.g. the abort page)."""
+        self.emit(Refusal(check, detail))
+
+    def emit(self, event: Event) -> None:
+        """Pass any event on to the tracer."""
+        if self.tracer is not None:
+            self.tracer(event)

@@ -1,0 +1,179 @@
+"""The error tree. Families never mix: each says who refused, and so who has to act.
+
+::
+
+    TeeSimError
+      LayoutError (ValueError)   the bytes do not fit the structure
+        Truncated                too few bytes, or too many
+        Reserved                 a must-be-zero range is not zero
+        UnknownVersion           a version or type field that we do not know
+      Fault                      the hardware refused: a vector and an error code
+        PageFault                #PF, vector 14
+        GeneralProtection        #GP, vector 13
+        InvalidOpcode            #UD, vector 6
+        OtherFault               any other vector
+        MachineCheck             #MC, vector 18: memory integrity; the machine stops
+      CallError                  a monitor refused a call and says so in a status code
+        SGXError                 the SDM's ENCLS / ENCLU error codes
+      GuestError                 the program inside misbehaved
+        EnclaveLost              it died, or was stopped; it cannot be called again
+        BudgetExceeded           it ran for longer than its instruction budget
+      BuildError                 the guest program or its EDL does not compile
+      UsageError (ValueError)    the simulator was misused; the message says what to do instead
+
+An attack that is blocked is a *result* (`tee_sim.attacks.Outcome`), not an error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from tee_sim.checks import Check
+
+
+class TeeSimError(Exception):
+    """Base of everything that this package raises on purpose."""
+
+
+class LayoutError(TeeSimError, ValueError):
+    """Bytes that do not fit the structure they were given for."""
+
+
+class Truncated(LayoutError):
+    """Too few bytes for the structure, or bytes left over after it."""
+
+
+class Reserved(LayoutError):
+    """A range that the specification reserves (must be zero) holds something else."""
+
+
+class UnknownVersion(LayoutError):
+    """A version or type field holds a value that we do not know."""
+
+
+class Fault(TeeSimError):
+    """What the processor raises instead of completing an access or an instruction.
+
+    Attributes:
+        vector: exception vector, 0-31.
+        error_code: the code the processor pushes; 0 where the vector has none.
+        address: the faulting linear address (CR2) for #PF, else 0.
+        check: the named check that refused, or None for an ordinary fault.
+    """
+
+    vector: int = -1
+    name: ClassVar[str] = "fault"
+
+    def __init__(
+        self, message: str, *, error_code: int = 0, address: int = 0, check: Check | None = None
+    ) -> None:
+        super().__init__(message)
+        self.error_code = error_code
+        self.address = address
+        self.check = check
+
+    def __str__(self) -> str:
+        by = f" [refused by {self.check.name}: {self.check.title}]" if self.check else ""
+        return f"{self.name}({self.error_code:#x}): {self.args[0]}{by}"
+
+
+class PageFault(Fault):
+    """#PF. The error code follows the SDM: P=1, W/R=2, U/S=4, I/D=16, SGX=0x8000."""
+
+    vector = 14
+    name = "#PF"
+
+
+class GeneralProtection(Fault):
+    """#GP."""
+
+    vector = 13
+    name = "#GP"
+
+
+class InvalidOpcode(Fault):
+    """#UD."""
+
+    vector = 6
+    name = "#UD"
+
+
+class OtherFault(Fault):
+    """Any other exception; ``vector`` says which."""
+
+    name = "exception"
+
+    def __init__(self, message: str, *, vector: int, error_code: int = 0) -> None:
+        super().__init__(message, error_code=error_code)
+        self.vector = vector
+
+
+class MachineCheck(Fault):
+    """#MC: the memory controller found that memory was changed behind its back."""
+
+    vector = 18
+    name = "#MC"
+
+
+class CallError(TeeSimError):
+    """A monitor refused a call and reported a status code.
+
+    Attributes:
+        leaf: the call, in the vendor's name.
+        status: the vendor's name of the status.
+        code: its number.
+        check: the named check that refused, if it is one.
+    """
+
+    def __init__(
+        self, leaf: str, status: str, code: int, message: str, *, check: Check | None = None
+    ) -> None:
+        super().__init__(f"{leaf} refused with {status} ({code}): {message}")
+        self.leaf, self.status, self.code, self.check = leaf, status, code, check
+
+
+class SGXError(CallError):
+    """An SGX leaf that returned an error code in RAX (SDM Vol. 3D, "Error Codes")."""
+
+
+class GuestError(TeeSimError):
+    """The program inside did something that ends its call."""
+
+
+class EnclaveLost(GuestError):
+    """The enclave died or was stopped, and can no longer be called.
+
+    Attributes:
+        fault: the fault that ended it, or None.
+    """
+
+    def __init__(self, message: str, *, fault: Fault | None = None) -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
+class BudgetExceeded(GuestError):
+    """The guest ran for longer than its instruction budget."""
+
+
+class BuildError(TeeSimError):
+    """The guest program or its interface does not compile.
+
+    Attributes:
+        file: the source file, where known.
+        line: 1-based line, 0 where unknown.
+        column: 1-based column, 0 where unknown.
+        text: what the compiler said, whole.
+    """
+
+    def __init__(
+        self, message: str, *, file: str = "", line: int = 0, column: int = 0, text: str = ""
+    ) -> None:
+        where = f"{file}:{line}:{column}: " if file else ""
+        super().__init__(where + message)
+        self.file, self.line, self.column, self.text = file, line, column, text or message
+
+
+class UsageError(TeeSimError, ValueError):
+    """The simulator was misused. The message says what to do instead."""

@@ -1,0 +1,58 @@
+"""Memory as the bus sees it: a flat array of bytes, ciphertext where a page is protected.
+
+Nothing in this file checks anything. Software reaches DRAM through the processor
+(`tee_sim.machine.cache`); whoever has a probe on the bus reaches it here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+
+from tee_sim.errors import UsageError
+from tee_sim.units import PAGE, is_aligned
+
+
+class DRAM:
+    """``size`` bytes (a multiple of the page size) of zeroed physical memory from address 0.
+
+    The pages are reserved lazily by the operating system, so an untouched machine costs nothing.
+
+    Attributes:
+        size: bytes.
+        bytes: a writable byte view of all of it.
+        qwords: the same memory as little-endian 64-bit words, for page-table walks.
+
+    Raises:
+        UsageError: ``size`` is not a positive multiple of the page size.
+    """
+
+    def __init__(self, size: int) -> None:
+        if size <= 0 or not is_aligned(size):
+            raise UsageError(f"memory size {size:#x} is not a positive multiple of {PAGE:#x}")
+        self.size = size
+        self._map = mmap.mmap(-1, size)
+        self.bytes = memoryview(self._map)
+        self.qwords = self.bytes.cast("Q")
+        self._anchor = ctypes.c_char.from_buffer(self._map)
+
+    @property
+    def pointer(self) -> int:
+        """Address of the array in this process, for the CPU engine to map."""
+        return ctypes.addressof(self._anchor)
+
+    def read(self, hpa: int, size: int) -> bytes:
+        """Return ``size`` bytes at ``hpa``. Raises UsageError outside memory."""
+        self._bounds(hpa, size)
+        return bytes(self.bytes[hpa : hpa + size])
+
+    def write(self, hpa: int, data: bytes) -> None:
+        """Store ``data`` at ``hpa``. Raises UsageError outside memory."""
+        self._bounds(hpa, len(data))
+        self.bytes[hpa : hpa + len(data)] = data
+
+    def _bounds(self, hpa: int, size: int) -> None:
+        if hpa < 0 or size < 0 or hpa + size > self.size:
+            raise UsageError(
+                f"physical range {hpa:#x}+{size:#x} lies outside memory (0..{self.size:#x})"
+            )
