@@ -340,7 +340,8 @@ class Struct:
         )
         body = "".join(
             f'<tr><td>{row.offset:#x}</td><td>{row.size}</td><th scope="row">{row.name}</th>'
-            f"<td><code>{escape(show(row.value, 64))}</code></td><td>{escape(row.meaning)}</td></tr>"
+            f"<td><code>{escape(show(row.value, 64))}</code></td>"
+            f"<td>{escape(row.meaning)}</td></tr>"
             for row in self.rows()
         )
         title = f"{type(self).__name__}, {self.SIZE} bytes: {about}"
@@ -357,8 +358,8 @@ def _code_and_zero(cls: type[Struct], field: Field) -> tuple[str, object]:
         return f"{size}s", bytes(size)
     if kind is int and size in _INT_CODE:
         return _INT_CODE[size], 0
-    if issubclass(kind, Struct) and kind.SIZE == size:
+    if issubclass(kind, Struct) and size == kind.SIZE:
         return f"{size}s", kind()
-    if issubclass(kind, Bits) and kind.SIZE == size and size in _INT_CODE:
+    if issubclass(kind, Bits) and size == kind.SIZE and size in _INT_CODE:
         return _INT_CODE[size], kind.of(0)
     raise TypeError(f"{cls.__name__}.{field.name}: no {kind.__name__} has {size} bytes")

@@ -13,8 +13,12 @@ zero, as on a processor without CET. The TCS's two CET words (OCETSSA, PREVSSP) 
 """
 
 from enum import IntEnum
+from typing import Final
 
 from tee_sim.abi.layout import Bits, Struct, at, bit, bits
+
+SDM: Final = "Intel SDM Vol. 3D, "
+"""How the rows below cite the manual; a section's title follows."""
 
 CHUNK = 256
 """Bytes that one EEXTEND measures; a page has sixteen chunks."""
@@ -23,7 +27,7 @@ CHUNK = 256
 class PageType(IntEnum):
     """EPCM.PT and SECINFO.FLAGS.PAGE_TYPE: what an EPC page holds.
 
-    Source: Intel SDM Vol. 3D, "Page Type".
+    Source: Intel SDM Vol. 3D, "PAGE_TYPE Field Definition".
     """
 
     SECS = 0
@@ -38,7 +42,7 @@ class PageType(IntEnum):
 class KeyName(IntEnum):
     """KEYREQUEST.KEYNAME: the key that EGETKEY derives.
 
-    Source: Intel SDM Vol. 3D, "Key Request (KEYREQUEST)".
+    Source: Intel SDM Vol. 3D, "KEY REQUEST KeyNames".
     """
 
     EINITTOKEN = 0
@@ -49,7 +53,7 @@ class KeyName(IntEnum):
 
 
 # fmt: off
-class AttributeFlags(Bits, size=8, source='Intel SDM Vol. 3D, "ATTRIBUTES"'):
+class AttributeFlags(Bits, size=8, source=SDM + '"ATTRIBUTES"'):
     """The first half of ATTRIBUTES: what the enclave may do, and whether it is initialised."""
 
     init:          bool = bit(0,  "EINIT has succeeded; the enclave can be entered")
@@ -62,28 +66,28 @@ class AttributeFlags(Bits, size=8, source='Intel SDM Vol. 3D, "ATTRIBUTES"'):
     aexnotify:     bool = bit(10, "threads may ask to be notified of asynchronous exits")
 
 
-class Attributes(Struct, size=16, source='Intel SDM Vol. 3D, "ATTRIBUTES"'):
+class Attributes(Struct, size=16, source=SDM + '"ATTRIBUTES"'):
     """Properties of an enclave that every report and key is bound to."""
 
     flags: AttributeFlags = at(0, 8, "what the enclave may do")
     xfrm:  int            = at(8, 8, "processor state it uses, as in XCR0; bits 0 and 1 are set")
 
 
-class AttributesMask(Struct, size=16, source='Intel SDM Vol. 3D, "Enclave Signature Structure"'):
+class AttributesMask(Struct, size=16, source=SDM + '"Enclave Signature Structure (SIGSTRUCT)"'):
     """Which bits of ATTRIBUTES count, in a signature or in a derived key; any bit may be set."""
 
     flags: int = at(0, 8, "mask of ATTRIBUTES.FLAGS")
     xfrm:  int = at(8, 8, "mask of ATTRIBUTES.XFRM")
 
 
-class MiscSelect(Bits, size=4, source='Intel SDM Vol. 3D, "SECS.MISCSELECT Field"'):
+class MiscSelect(Bits, size=4, source=SDM + '"SECS.MISCSELECT Field"'):
     """What an asynchronous exit saves besides the registers."""
 
     exinfo: bool = bit(0, "the address and error code of #PF and #GP")
     cpinfo: bool = bit(1, "the error code of #CP")
 
 
-class SECS(Struct, size=4096, source='Intel SDM Vol. 3D, "SGX Enclave Control Structure (SECS)"'):
+class SECS(Struct, size=4096, source=SDM + '"SGX Enclave Control Structure (SECS)"'):
     """The enclave itself: its range, its properties, its measurement and its signer.
 
     Simplified: EID, ISVEXTPRODID and ISVFAMILYID have no architectural offset, and so no row.
@@ -104,14 +108,14 @@ class SECS(Struct, size=4096, source='Intel SDM Vol. 3D, "SGX Enclave Control St
     configsvn:             int        = at(260, 2,  "security version of CONFIGID (KSS)")
 
 
-class TCSFlags(Bits, size=8, source='Intel SDM Vol. 3D, "TCS.FLAGS"'):
+class TCSFlags(Bits, size=8, source=SDM + '"TCS.FLAGS"'):
     """How a thread runs."""
 
     dbgoptin:  bool = bit(0, "debug events reach this thread; EADD clears it")
     aexnotify: bool = bit(1, "the thread may ask to be notified of asynchronous exits")
 
 
-class TCS(Struct, size=4096, source='Intel SDM Vol. 3D, "Thread Control Structure (TCS)"'):
+class TCS(Struct, size=4096, source=SDM + '"Thread Control Structure (TCS)"'):
     """One door into the enclave, for one thread at a time.
 
     Simplified: OCETSSA and PREVSSP, which only a processor with CET reads, are reserved.
@@ -130,7 +134,7 @@ class TCS(Struct, size=4096, source='Intel SDM Vol. 3D, "Thread Control Structur
     gslimit: int      = at(68, 4, "limit of GS, in 32-bit enclaves")
 
 
-class SecinfoFlags(Bits, size=8, source='Intel SDM Vol. 3D, "SECINFO.FLAGS"'):
+class SecinfoFlags(Bits, size=8, source=SDM + '"SECINFO.FLAGS"'):
     """Rights, state and type of one EPC page."""
 
     r:         bool     = bit(0,     "readable from inside")
@@ -142,13 +146,13 @@ class SecinfoFlags(Bits, size=8, source='Intel SDM Vol. 3D, "SECINFO.FLAGS"'):
     page_type: PageType = bits(8, 8, "what the page holds")
 
 
-class SECINFO(Struct, size=64, source='Intel SDM Vol. 3D, "Security Information (SECINFO)"'):
+class SECINFO(Struct, size=64, source=SDM + '"Security Information (SECINFO)"'):
     """What software asks, or is told, about one EPC page."""
 
     flags: SecinfoFlags = at(0, 8, "rights, state and type")
 
 
-class PAGEINFO(Struct, size=32, source='Intel SDM Vol. 3D, "Page Information (PAGEINFO)"'):
+class PAGEINFO(Struct, size=32, source=SDM + '"Page Information (PAGEINFO)"'):
     """Operands of the leaves that bring a page into the EPC or out of it: four addresses."""
 
     linaddr: int = at(0,  8, "linear address of the page in the enclave")
@@ -157,7 +161,7 @@ class PAGEINFO(Struct, size=32, source='Intel SDM Vol. 3D, "Page Information (PA
     secs:    int = at(24, 8, "where its enclave's SECS is")
 
 
-class PCMD(Struct, size=128, source='Intel SDM Vol. 3D, "Paging Crypto MetaData (PCMD)"'):
+class PCMD(Struct, size=128, source=SDM + '"Paging Crypto MetaData (PCMD)"'):
     """What EWB writes beside an evicted page, and ELDU needs to take it back."""
 
     secinfo:   SECINFO = at(0,   64, "rights and type of the page")
@@ -165,7 +169,7 @@ class PCMD(Struct, size=128, source='Intel SDM Vol. 3D, "Paging Crypto MetaData 
     mac:       bytes   = at(112, 16, "authenticates contents, address, enclave and version")
 
 
-class ExitInfo(Bits, size=4, source='Intel SDM Vol. 3D, "EXITINFO"'):
+class ExitInfo(Bits, size=4, source=SDM + '"EXITINFO"'):
     """Why the enclave was left, where the enclave is told."""
 
     vector:    int  = bits(0, 8, "exception vector")
@@ -173,7 +177,7 @@ class ExitInfo(Bits, size=4, source='Intel SDM Vol. 3D, "EXITINFO"'):
     valid:     bool = bit(31,    "the other fields mean something")
 
 
-class GPRSGX(Struct, size=184, source='Intel SDM Vol. 3D, "GPRSGX Region"'):
+class GPRSGX(Struct, size=184, source=SDM + '"GPRSGX Region"'):
     """The registers of a thread that left asynchronously: the end of its state-save frame."""
 
     rax:       int      = at(0,   8, "RAX")
@@ -202,14 +206,14 @@ class GPRSGX(Struct, size=184, source='Intel SDM Vol. 3D, "GPRSGX Region"'):
     gsbase:    int      = at(176, 8, "GS base")
 
 
-class EXINFO(Struct, size=16, source='Intel SDM Vol. 3D, "EXINFO Structure"'):
+class EXINFO(Struct, size=16, source=SDM + '"EXINFO Structure"'):
     """Details of #PF and #GP, below GPRSGX, if MISCSELECT asks for them."""
 
     maddr: int = at(0, 8, "the whole faulting address of #PF; 0 for #GP")
     errcd: int = at(8, 4, "error code")
 
 
-class TARGETINFO(Struct, size=512, source='Intel SDM Vol. 3D, "Report Target Info (TARGETINFO)"'):
+class TARGETINFO(Struct, size=512, source=SDM + '"Report Target Info (TARGETINFO)"'):
     """The enclave that is to verify a report: EREPORT MACs with that enclave's report key."""
 
     measurement:    bytes      = at(0,  32, "MRENCLAVE of the target")
@@ -220,7 +224,7 @@ class TARGETINFO(Struct, size=512, source='Intel SDM Vol. 3D, "Report Target Inf
     configid:       bytes      = at(64, 64, "CONFIGID of the target")
 
 
-class ReportBody(Struct, size=384, source='Intel SDM Vol. 3D, "Report (REPORT)"'):
+class ReportBody(Struct, size=384, source=SDM + '"Report (REPORT)"'):
     """Who the reporting enclave is: what EREPORT MACs and what a quote carries."""
 
     cpusvn:         bytes      = at(0,   16, "security version of the processor")
@@ -238,7 +242,7 @@ class ReportBody(Struct, size=384, source='Intel SDM Vol. 3D, "Report (REPORT)"'
     reportdata:     bytes      = at(320, 64, "what the enclave wants to say")
 
 
-class REPORT(Struct, size=432, source='Intel SDM Vol. 3D, "Report (REPORT)"'):
+class REPORT(Struct, size=432, source=SDM + '"Report (REPORT)"'):
     """What EREPORT writes: proof to one enclave on this processor who another one is."""
 
     body:  ReportBody = at(0,   384, "what the MAC covers")
@@ -246,7 +250,7 @@ class REPORT(Struct, size=432, source='Intel SDM Vol. 3D, "Report (REPORT)"'):
     mac:   bytes      = at(416, 16,  "AES-CMAC of the body under the target's report key")
 
 
-class KeyPolicy(Bits, size=2, source='Intel SDM Vol. 3D, "KEYREQUEST KeyPolicy"'):
+class KeyPolicy(Bits, size=2, source=SDM + '"Key Request Policy Structure"'):
     """What a derived key is bound to."""
 
     mrenclave:    bool = bit(0, "bound to this very program")
@@ -257,7 +261,7 @@ class KeyPolicy(Bits, size=2, source='Intel SDM Vol. 3D, "KEYREQUEST KeyPolicy"'
     isvextprodid: bool = bit(5, "bound to ISVEXTPRODID (KSS)")
 
 
-class KEYREQUEST(Struct, size=512, source='Intel SDM Vol. 3D, "Key Request (KEYREQUEST)"'):
+class KEYREQUEST(Struct, size=512, source=SDM + '"Key Request (KEYREQUEST)"'):
     """Which key EGETKEY is to derive. KEYNAME may be any number: EGETKEY judges it."""
 
     keyname:             int            = at(0,  2,  "which key; see KeyName")

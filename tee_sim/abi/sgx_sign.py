@@ -4,7 +4,7 @@
 """
 
 from tee_sim.abi.layout import Struct, at
-from tee_sim.abi.sgx import Attributes, AttributesMask, MiscSelect
+from tee_sim.abi.sgx import SDM, Attributes, AttributesMask, MiscSelect
 
 HEADER = bytes.fromhex("06000000e10000000000010000000000")
 """SIGSTRUCT.HEADER: the only value that EINIT accepts."""
@@ -17,7 +17,7 @@ VENDOR_INTEL = 0x8086
 
 
 # fmt: off
-class SIGSTRUCT(Struct, size=1808, source='Intel SDM Vol. 3D, "Enclave Signature Structure"'):
+class SIGSTRUCT(Struct, size=1808, source=SDM + '"Enclave Signature Structure (SIGSTRUCT)"'):
     """The signer's certificate for one enclave: what EINIT checks the enclave against.
 
     Numbers of 384 bytes are little-endian. Two spans are signed: bytes 0-127 and 900-1027.
@@ -51,7 +51,7 @@ class SIGSTRUCT(Struct, size=1808, source='Intel SDM Vol. 3D, "Enclave Signature
         return data[:128] + data[900:1028]
 
 
-class EINITTOKEN(Struct, size=304, source='Intel SDM Vol. 3D, "EINIT Token Structure (EINITTOKEN)"'):
+class EINITTOKEN(Struct, size=304, source=SDM + '"EINIT Token Structure (EINITTOKEN)"'):
     """A launch enclave's permission to launch one enclave."""
 
     valid:                    int        = at(0,   4,  "bit 0: the token is to be checked")
