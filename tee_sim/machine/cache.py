@@ -1,0 +1,202 @@
+"""The on-die plaintext copy of protected DRAM pages.
+
+A protected page is plaintext here and ciphertext in DRAM. It is fetched through its engine the
+first time the processor touches it and written back, encrypted, when it is evicted; in between,
+the two differ, as they do in a real machine. So a bus attack on a cached page does nothing, and a
+dirty page overwrites it: evict first.
+
+A page without an engine has no copy here: the processor uses DRAM directly, so for it cache and
+DRAM never differ (stated simplification).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections import OrderedDict
+from typing import Protocol
+
+from tee_sim.errors import UsageError
+from tee_sim.machine.dram import DRAM
+from tee_sim.machine.encryption import Engine
+from tee_sim.units import PAGE, align_down
+
+POOL_BASE = 1 << 40
+"""Where the CPU sees the plaintext frames: far above any DRAM address."""
+
+
+class KeySource(Protocol):
+    """Which engine, and so which key, protects a physical page. Monitors implement it."""
+
+    def engine(self, hpa: int) -> Engine | None:
+        """The engine for the page at ``hpa``, or None for an unprotected page."""
+        ...
+
+
+class Translations(Protocol):
+    """Whoever holds copies of translations or of code, and must be told of changes."""
+
+    def moved(self, page: int) -> None:
+        """The frame at physical address ``page`` no longer stands for the same page."""
+        ...
+
+    def modified(self, page: int) -> None:
+        """Bytes in the page at physical address ``page`` were changed by other means."""
+        ...
+
+
+class Cache:
+    """The plaintext frames, least recently filled first.
+
+    Args:
+        dram: what the bus carries.
+        keys: says which engine protects a page.
+        frames: capacity in pages.
+
+    Simplified: the granule is a page, not a line; capacity is a number of pages and any page may
+    take any frame. The set-associative cache for timing attacks is a separate model.
+    """
+
+    def __init__(self, dram: DRAM, keys: KeySource, frames: int) -> None:
+        self.dram, self.keys, self.capacity = dram, keys, frames
+        self._map = mmap.mmap(-1, frames * PAGE)
+        self._bytes = memoryview(self._map)
+        self._anchor = ctypes.c_char.from_buffer(self._map)
+        self._frames: OrderedDict[int, int] = OrderedDict()
+        self._dirty: set[int] = set()
+        self._free = list(range(frames - 1, -1, -1))
+        self.translations: Translations | None = None
+
+    @property
+    def pointer(self) -> int:
+        """Address of the frames in this process, for the CPU engine to map at `POOL_BASE`."""
+        return ctypes.addressof(self._anchor)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all frames together."""
+        return self.capacity * PAGE
+
+    def locate(self, hpa: int, write: bool) -> int:
+        """Physical address at which the CPU finds the page ``hpa`` (page-aligned).
+
+        Fetches it through its engine if it is protected and not cached yet; ``write`` marks it
+        dirty.
+
+        Raises:
+            MachineCheck: the engine refused what DRAM holds.
+        """
+        engine = self.keys.engine(hpa)
+        if engine is None:
+            return hpa
+        frame = self._frames.get(hpa)
+        if frame is None:
+            plaintext = engine.read_page(hpa)
+            frame = self._take_frame()
+            self._bytes[frame * PAGE : (frame + 1) * PAGE] = plaintext
+            self._frames[hpa] = frame
+        else:
+            self._frames.move_to_end(hpa)
+        if write:
+            self._dirty.add(hpa)
+        return POOL_BASE + frame * PAGE
+
+    def create(self, hpa: int, content: bytes) -> None:
+        """Store a whole page without fetching what DRAM held before (``content``: one page)."""
+        if self.keys.engine(hpa) is None:
+            self.dram.write(hpa, content)
+            self._tell_modified(hpa)
+            return
+        frame = self._frames.get(hpa)
+        if frame is None:
+            frame = self._frames[hpa] = self._take_frame()
+        else:
+            self._tell_modified(POOL_BASE + frame * PAGE)
+        self._bytes[frame * PAGE : (frame + 1) * PAGE] = content
+        self._dirty.add(hpa)
+
+    def view(self, hpa: int, write: bool = False) -> memoryview:
+        """The plaintext of the whole page at ``hpa``, in place. For the processor's own use.
+
+        Whoever writes through the view must ask for it with ``write=True`` each time.
+        """
+        place = self.locate(hpa, write)
+        if write:
+            self._tell_modified(place)
+        if place >= POOL_BASE:
+            return self._bytes[place - POOL_BASE : place - POOL_BASE + PAGE]
+        return self.dram.bytes[place : place + PAGE]
+
+    def read(self, hpa: int, size: int) -> bytes:
+        """``size`` bytes at ``hpa`` as the processor sees them; may span pages."""
+        self._bounds(hpa, size)
+        parts = []
+        while size:
+            offset = hpa % PAGE
+            step = min(size, PAGE - offset)
+            parts.append(bytes(self.view(align_down(hpa))[offset : offset + step]))
+            hpa, size = hpa + step, size - step
+        return b"".join(parts)
+
+    def write(self, hpa: int, data: bytes) -> None:
+        """Store ``data`` at ``hpa`` as the processor does; may span pages."""
+        self._bounds(hpa, len(data))
+        while data:
+            offset = hpa % PAGE
+            step = min(len(data), PAGE - offset)
+            self.view(align_down(hpa), write=True)[offset : offset + step] = data[:step]
+            hpa, data = hpa + step, data[step:]
+
+    def is_dirty(self, hpa: int) -> bool:
+        """Whether the page may be written without coming back here first."""
+        return hpa in self._dirty or self.keys.engine(hpa) is None
+
+    def is_cached(self, hpa: int) -> bool:
+        """Whether the page at ``hpa`` has a plaintext copy on the die."""
+        return align_down(hpa) in self._frames
+
+    def evict(self, hpa: int) -> None:
+        """Write the page at ``hpa`` back, encrypted, if it is dirty, and drop the copy."""
+        page = align_down(hpa)
+        frame = self._frames.get(page)
+        if frame is None:
+            return
+        place = frame * PAGE
+        if page in self._dirty:
+            engine = self.keys.engine(page)
+            assert engine is not None, "only protected pages have frames"
+            engine.write_page(page, self._bytes[place : place + PAGE])
+            self._dirty.discard(page)
+        del self._frames[page]
+        self._free.append(frame)
+        if self.translations is not None:
+            self.translations.moved(POOL_BASE + place)
+
+    def wbinvd(self) -> None:
+        """Evict everything."""
+        for hpa in list(self._frames):
+            self.evict(hpa)
+
+    def lose(self) -> None:
+        """Drop everything without writing it back: what a power cut does to a cache."""
+        for frame in self._frames.values():
+            if self.translations is not None:
+                self.translations.moved(POOL_BASE + frame * PAGE)
+        self._free.extend(self._frames.values())
+        self._frames.clear()
+        self._dirty.clear()
+
+    def _take_frame(self) -> int:
+        if not self._free:
+            self.evict(next(iter(self._frames)))
+        return self._free.pop()
+
+    def _tell_modified(self, place: int) -> None:
+        if self.translations is not None:
+            self.translations.modified(place)
+
+    def _bounds(self, hpa: int, size: int) -> None:
+        if hpa < 0 or hpa + size > self.dram.size:
+            raise UsageError(
+                f"physical range {hpa:#x}+{size:#x} lies outside memory (0..{self.dram.size:#x})"
+            )
