@@ -18,6 +18,7 @@
       GuestError                 the program inside misbehaved
         EnclaveLost              it died, or was stopped; it cannot be called again
         BudgetExceeded           it ran for longer than its instruction budget
+        EcallFailed              it answered a call with an error code
       BuildError                 the guest program or its EDL does not compile
       UsageError (ValueError)    the simulator was misused; the message says what to do instead
 
@@ -155,6 +156,20 @@ class EnclaveLost(GuestError):
 
 class BudgetExceeded(GuestError):
     """The guest ran for longer than its instruction budget."""
+
+
+class EcallFailed(GuestError):
+    """The enclave answered an ecall with an error code; it lives on, and can be called again.
+
+    Attributes:
+        ecall: name of the function that was called.
+        result: the code's name in Open Enclave's API, for example ``OE_INVALID_PARAMETER``.
+        code: its number.
+    """
+
+    def __init__(self, ecall: str, result: str, code: int, message: str) -> None:
+        super().__init__(f"{ecall} failed with {result} ({code}): {message}")
+        self.ecall, self.result, self.code = ecall, result, code
 
 
 class BuildError(TeeSimError):
