@@ -167,6 +167,7 @@ class Bits(int):
             setattr(cls, name, property(_getter(field), doc=field.meaning))
 
     def __new__(cls, **values: int) -> Self:
+        """Build the integer from its fields; those that are not named are zero."""
         number = 0
         for name, value in values.items():
             field = cls.FIELDS.get(name)

@@ -14,7 +14,7 @@ from tee_sim.abi.recognise import recognise
 from tee_sim.abi.sgx_sign import EINITTOKEN, HEADER, SIGSTRUCT
 from tee_sim.abi.sgxs import ecreate_record, write_sgxs
 from tee_sim.errors import LayoutError, Truncated
-from tests.vectors import vector
+from vectors import vector
 
 ATTRIBUTES = sgx.Attributes(flags=sgx.AttributeFlags(init=True, mode64bit=True), xfrm=3)
 BODY = sgx.ReportBody(mrenclave=b"\x11" * 32, attributes=ATTRIBUTES)

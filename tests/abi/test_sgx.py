@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tee_sim.abi import sgx, sgx_sign
 from tee_sim.abi.layout import Struct
 from tee_sim.errors import LayoutError, Reserved, UnknownVersion
-from tests.vectors import vector
+from vectors import vector
 
 STRUCTURES: list[type[Struct]] = [
     value

@@ -23,7 +23,7 @@ from tee_sim.monitors.sgx.sigstruct import (
     sign,
     verify,
 )
-from tests.vectors import vector
+from vectors import vector
 
 MEASUREMENT = bytes(range(32))
 ATTRIBUTES = Attributes(flags=AttributeFlags(mode64bit=True), xfrm=3)
