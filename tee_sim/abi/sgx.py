@@ -8,8 +8,8 @@ Access Control and Data Structures". Offsets were compared with intel/linux-sgx
 (``common/inc/internal/arch.h``, ``sgx_report.h``, ``sgx_key.h``), Linux
 (``arch/x86/include/asm/sgx.h``), fortanix ``sgx-isa`` and gramine (``sgx_arch.h``).
 
-Simplified: the CET fields are laid out, and every part of this simulator that meets one expects
-zero, as on a processor without CET. The TCS's two CET words (OCETSSA, PREVSSP) are reserved here.
+Simplified: CET's fields are laid out, but CET is not modelled; whoever accepts one of these
+structures has to refuse values other than zero in them. The TCS's two are reserved (see `TCS`).
 """
 
 from enum import IntEnum
