@@ -1,0 +1,259 @@
+"""The host's side of an enclave: its ecalls as Python methods.
+
+    vault = Enclave(program, transport)
+    digest = vault.make_secret("1234")
+
+The methods come from the EDL file. Arguments are checked before anything runs, then written to
+plain host memory, the *arena*, where the enclave fetches them: whoever controls the host reads them
+there. One arena serves ecalls and ocalls, because both sides copy everything out of it at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, Protocol, cast
+
+from tee_sim.errors import EcallFailed, EnclaveLost, Fault, UsageError
+from tee_sim.sdk.codegen import needs_struct
+from tee_sim.sdk.convert import Plan, python_name, python_type
+from tee_sim.sdk.edl import Function, Interface
+from tee_sim.sdk.results import (
+    ABORTED,
+    MEANING,
+    OE_FAILURE,
+    OE_NOT_FOUND,
+    OE_OK,
+    OE_REENTRANT_ECALL,
+    name_of,
+)
+
+OCALL_RETURN = 2**64 - 1
+"""RDI at an entry: no new ecall, the ocall is done. RSI is its result."""
+
+EXIT_ECALL_DONE, EXIT_OCALL, EXIT_NESTED = 0, 1, 2
+"""RDI at an exit; see ``guest/include/tee/layout.h``."""
+
+Callback = Callable[..., Any]
+
+
+class Transport(Protocol):
+    """What a platform offers so that its enclaves can be called.
+
+    Attributes:
+        arena: untrusted memory that the host lends for arguments: address and size in bytes. The
+            transport passes it in R8 and R9 at each entry.
+    """
+
+    arena: tuple[int, int]
+
+    def read(self, gva: int, size: int) -> bytes:
+        """``size`` bytes of the host process's memory."""
+        ...
+
+    def write(self, gva: int, data: bytes) -> None:
+        """Write the host process's memory."""
+        ...
+
+    def enter(self, thread: int, rdi: int, rsi: int) -> tuple[int, int, int]:
+        """Enter by a thread's entry and run until it leaves: RDI, RSI and RDX there."""
+        ...
+
+
+class Enclave:
+    """An enclave that runs: one method for each public ecall.
+
+    A method returns what the C function returns. A pointer that is ``[out]`` is not passed but
+    returned, as bytes: alone if the function returns nothing else, otherwise in a named tuple after
+    ``result``. An `oe_result_t` is not returned: anything but OE_OK is raised as `EcallFailed`.
+
+    After `EcallFailed`, or an exception from an ocall's callback, the enclave has finished its call
+    and can be called again. After a fault, an abort or an exhausted budget it is lost: every call
+    raises `EnclaveLost`.
+
+    Args:
+        interface: what it declares.
+        transport: how it is reached.
+        name: for messages.
+        ocalls: name -> callback, for functions in the EDL's untrusted section.
+        thread: number of the thread that its calls enter by.
+    """
+
+    def __init__(
+        self,
+        interface: Interface,
+        transport: Transport,
+        *,
+        name: str = "enclave",
+        ocalls: Mapping[str, Callback] | None = None,
+        thread: int = 0,
+    ) -> None:
+        self.interface = interface
+        self.name = name
+        self._transport = transport
+        self._thread = thread
+        self._lost: str | None = None
+        self._ocalls = [(function, Plan(function)) for function in interface.untrusted]
+        self._callbacks: dict[str, Callback] = {}
+        for ocall, callback in (ocalls or {}).items():
+            self.on_ocall(ocall, callback)
+        for function in interface.trusted:
+            if hasattr(type(self), function.name) or function.name in self.__dict__:
+                raise UsageError(
+                    f"the ecall '{function.name}' has the name of an Enclave attribute"
+                )
+            setattr(self, function.name, _method(self, function))
+
+    def __repr__(self) -> str:
+        ecalls = ", ".join(function.name for function in self.interface.trusted)
+        return f"<enclave {self.name}{' (lost)' if self._lost else ''}: {ecalls}>"
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("__") or "interface" not in self.__dict__:
+            raise AttributeError(name)
+        declared = ", ".join(function.name for function in self.interface.trusted)
+        raise AttributeError(f"{self.name} has no ecall '{name}': its EDL declares {declared}")
+
+    @property
+    def lost(self) -> str | None:
+        """Why the enclave cannot be called any more, or None while it can."""
+        return self._lost
+
+    def on_ocall(self, name: str, callback: Callback) -> None:
+        """Register what the host does when the enclave calls out.
+
+        The callback gets the scalars and ``[in]`` buffers, and returns by the same rule as an
+        ecall: the value, the ``[out]`` bytes, or a tuple of both.
+
+        Raises:
+            UsageError: the EDL declares no such ocall.
+        """
+        declared = [function.name for function in self.interface.untrusted]
+        if name not in declared:
+            known = ", ".join(declared) or "none"
+            raise UsageError(f"{self.name} makes no ocall '{name}': its EDL declares {known}")
+        self._callbacks[name] = callback
+
+    def _run(self, function: Function, struct_gva: int) -> None:
+        """One ecall from entry to end, with the ocalls in between.
+
+        Raises:
+            EcallFailed: the enclave refused, or the function returned an error.
+            EnclaveLost: it died.
+        """
+        if self._lost is not None:
+            raise EnclaveLost(f"{self.name} cannot be called any more: {self._lost}")
+        enter, thread = self._transport.enter, self._thread
+        failure: BaseException | None = None
+        try:
+            reason, value, where = enter(thread, function.index, struct_gva)
+            while reason == EXIT_OCALL:
+                status, failure = self._ocall(value, where, failure)
+                reason, value, where = enter(thread, OCALL_RETURN, status)
+        except UsageError:
+            raise
+        except Fault as fault:
+            self._lost = f"{function.name}() ended in {fault}"
+            raise EnclaveLost(f"{self.name} died: {self._lost}", fault=fault) from fault
+        except BaseException as error:
+            self._lost = f"{function.name}() ended in {type(error).__name__}: {error}"
+            raise
+        if failure is not None:
+            raise failure
+        if reason != EXIT_ECALL_DONE or value != OE_OK:
+            self._refused(function, reason, value)
+
+    def _refused(self, function: Function, reason: int, value: int) -> NoReturn:
+        if reason == EXIT_NESTED:
+            message = "this thread was interrupted inside, and must be resumed first"
+            raise EcallFailed(
+                function.name, name_of(OE_REENTRANT_ECALL), OE_REENTRANT_ECALL, message
+            )
+        code = value & 0xFFFFFFFF
+        if reason != EXIT_ECALL_DONE or code in ABORTED:
+            self._lost = (
+                f"the program ended itself in {function.name}() ({name_of(code)})"
+                if reason == EXIT_ECALL_DONE
+                else f"{function.name}() left with the unknown reason {reason:#x}"
+            )
+            raise EnclaveLost(f"{self.name} is lost: {self._lost}")
+        self._failed(function, code)
+
+    def _failed(self, function: Function, code: int) -> NoReturn:
+        name = name_of(code)
+        raise EcallFailed(
+            function.name, name, code, MEANING.get(name, "see openenclave's result.h")
+        )
+
+    def _ocall(
+        self, index: int, struct_gva: int, failure: BaseException | None
+    ) -> tuple[int, BaseException | None]:
+        """Serve one ocall: the result for the enclave, and the exception to raise once it is out.
+
+        The enclave is always told how it went, so that it can finish its call and stays usable.
+        After one failure the further ocalls of the same ecall fail without being tried.
+        """
+        if failure is not None:
+            return OE_FAILURE, failure
+        if index >= len(self._ocalls):
+            return OE_NOT_FOUND, UsageError(
+                f"{self.name} made ocall {index}: its EDL declares none"
+            )
+        function, plan = self._ocalls[index]
+        callback = self._callbacks.get(function.name)
+        if callback is None:
+            return OE_NOT_FOUND, UsageError(
+                f"{self.name} calls out to '{function.name}', which has no callback: register one "
+                f"with on_ocall('{function.name}', function). Its EDL: {function}"
+            )
+        try:
+            if not needs_struct(function):
+                callback()
+                return OE_OK, None
+            values, addresses = plan.incoming(struct_gva, self._transport.read)
+            returned = callback(*(values[param.name] for param in plan.given))
+            for gva, content in plan.answer(returned, values, struct_gva, addresses):
+                self._transport.write(gva, content)
+        except BaseException as error:
+            error.add_note(f"raised while {self.name} waited for its ocall {function}")
+            return OE_FAILURE, error
+        return OE_OK, None
+
+
+def _method(enclave: Enclave, function: Function) -> Callable[..., Any]:
+    """The Python method of one ecall."""
+    plan, run, transport = Plan(function), enclave._run, enclave._transport
+    returns_result = function.returns.kind == "result"
+
+    def empty(*args: Any, **kwargs: Any) -> None:
+        if args or kwargs:
+            plan.bind(args, kwargs)
+        run(function, 0)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        values = plan.bind(args, kwargs)
+        arena = transport.arena
+        blob, addresses = plan.pack(values, arena)
+        transport.write(arena[0], blob)
+        run(function, arena[0])
+        if returns_result:
+            code = plan.retval(arena[0], transport.read) & 0xFFFFFFFF
+            if code != OE_OK:
+                enclave._failed(function, code)
+        return plan.results(values, arena[0], addresses, transport.read)
+
+    method: Any = call if needs_struct(function) else empty
+    method.__name__ = method.__qualname__ = function.name
+    method.__doc__ = (
+        f"{function}\n\nAn ecall of the enclave {enclave.name}, as its EDL declares it."
+    )
+    parameters = [
+        inspect.Parameter(
+            python_name(param.name),
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            annotation=python_type(param),
+        )
+        for param in plan.given
+    ]
+    method.__signature__ = inspect.Signature(parameters)
+    return cast(Callback, method)

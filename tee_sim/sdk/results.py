@@ -1,0 +1,35 @@
+"""Open Enclave's result codes: number -> name, read from the header that the guest includes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_HEADER = Path(__file__).parent / "guest" / "include" / "openenclave" / "bits" / "result.h"
+
+RESULTS: tuple[str, ...] = tuple(
+    re.findall(r"^    (\w+),$", _HEADER.read_text(encoding="utf-8"), flags=re.M)
+)
+"""Names in the order of their numbers."""
+
+OE_OK = 0
+OE_FAILURE = RESULTS.index("OE_FAILURE")
+OE_NOT_FOUND = RESULTS.index("OE_NOT_FOUND")
+OE_REENTRANT_ECALL = RESULTS.index("OE_REENTRANT_ECALL")
+ABORTED = (RESULTS.index("OE_ENCLAVE_ABORTING"), RESULTS.index("OE_ENCLAVE_ABORTED"))
+
+MEANING = {
+    "OE_FAILURE": "the program gave no reason",
+    "OE_INVALID_PARAMETER": "the runtime or the program refused an argument",
+    "OE_REENTRANT_ECALL": "this thread still waits inside for an earlier call to end",
+    "OE_OUT_OF_MEMORY": "the enclave's heap is full",
+    "OE_UNEXPECTED": "the runtime was entered in a way that it did not expect",
+    "OE_NOT_FOUND": "the enclave has no function with this number",
+    "OE_INTEGER_OVERFLOW": "a size computed from the arguments is too large",
+}
+"""What the commonest codes mean when they come from our runtime."""
+
+
+def name_of(code: int) -> str:
+    """The name of a code, or its number if it has none."""
+    return RESULTS[code] if 0 <= code < len(RESULTS) else f"result {code:#x}"
