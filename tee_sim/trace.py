@@ -6,8 +6,9 @@ check refused them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tee_sim.checks import Check
@@ -67,10 +68,8 @@ class Bus(Event):
     size: int
 
 
-class Tracer(Protocol):
-    """Receives every event, in order. Must not raise and must not touch the machine."""
-
-    def __call__(self, event: Event) -> None: ...
+Tracer = Callable[[Event], None]
+"""Receives every event, in order. Must not raise and must not touch the machine."""
 
 
 class Recorder:
@@ -80,6 +79,7 @@ class Recorder:
         self.events: list[Event] = []
 
     def __call__(self, event: Event) -> None:
+        """Keep the event."""
         self.events.append(event)
 
     def of(self, kind: type[Event]) -> list[Event]:

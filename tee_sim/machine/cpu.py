@@ -33,7 +33,9 @@ from tee_sim.units import PAGE
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
 R8, R9, R10, R11, R12, R13, R14, R15, RFLAGS, RIP, FSBASE, GSBASE = range(8, 20)
-REGISTER_NAMES: Final = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rflags", "rip", "fsbase", "gsbase"]
+REGISTER_NAMES: Final = (
+    "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15 rflags rip fsbase gsbase"
+).split()
 """Order of a register list everywhere: that of the SGX save area (GPRSGX)."""
 
 FLAGS_INITIAL = 0x202
@@ -49,7 +51,7 @@ INSTRUCTIONS_PER_SECOND = 700_000_000
 _GPR = struct.Struct("<20Q")
 _TICK = 0.05
 _EXCEPTIONS = {0: "#DE", 1: "#DB", 3: "#BP", 4: "#OF", 12: "#SS", 16: "#MF", 17: "#AC", 19: "#XM"}
-_NEVER_IN_USER_MODE = frozenset(["IN", "INSB", "INSW", "INSD", "OUT", "OUTSB", "OUTSW", "OUTSD", "SYSENTER"])
+_NEVER_IN_USER_MODE = frozenset(("IN INSB INSW INSD OUT OUTSB OUTSW OUTSD SYSENTER").split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +229,7 @@ class LogicalProcessor:
     # What the engine calls (`emulator.Hooks`)
 
     def on_fill(self, gva: int, access: int) -> tuple[int, int] | None:
+        """Ask the MMU; a refusal becomes the stop."""
         try:
             self._fills += 1
             if self._fills > self._flush_after:
@@ -241,6 +244,7 @@ class LogicalProcessor:
         return None
 
     def on_block(self, gva: int, size: int) -> None:
+        """Look for instructions that may not run here, before they do."""
         try:
             for offset, mnemonic in sensitive_in(self.mmu.peek(self, gva, size)):
                 fault = self._refusal(mnemonic, gva + offset)
@@ -254,6 +258,7 @@ class LogicalProcessor:
         self._emulator.stop()
 
     def on_invalid(self) -> None:
+        """ENCLU stops; RDRAND is emulated; everything else is #UD."""
         try:
             rip = self.registers()[RIP]
             code = self.mmu.peek(self, rip, 15)
@@ -270,6 +275,7 @@ class LogicalProcessor:
         self._emulator.stop()
 
     def on_interrupt(self, vector: int) -> None:
+        """An exception or a software interrupt becomes the stop."""
         try:
             rip = self.registers()[RIP]
             if self.mmu.peek(self, rip - 2, 2) == bytes((0xCD, vector)):
@@ -290,6 +296,7 @@ class LogicalProcessor:
         self._emulator.stop()
 
     def on_cpuid(self) -> bool:
+        """A hypervisor that intercepts CPUID answers it."""
         values = self.registers()
         answer = self.cpuid_intercept and self.cpuid_intercept(values[RAX], values[RCX])
         if not answer:
@@ -299,6 +306,7 @@ class LogicalProcessor:
         return True
 
     def on_syscall(self) -> None:
+        """SYSCALL stops."""
         self._pending = Stop("syscall")
         self._emulator.stop()
 

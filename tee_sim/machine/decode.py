@@ -16,7 +16,11 @@ _DISASSEMBLER = Cs(CS_ARCH_X86, CS_MODE_64)
 _LEGACY_PREFIXES = frozenset(b"\x66\xf2\xf3\xf0\x2e\x36\x3e\x26\x64\x65")
 
 SENSITIVE = frozenset(
-    ["cpuid", "getsec", "rdpmc", "sgdt", "sidt", "sldt", "str", "smsw", "vmcall", "vmfunc", "in", "insb", "insw", "insd", "out", "outsb", "outsw", "outsd", "lcall", "ljmp", "retf", "retfq", "iretd", "iretq", "syscall", "sysenter", "lss", "lfs", "lgs", "rdtsc"]
+    (
+        "cpuid getsec rdpmc sgdt sidt sldt str smsw vmcall vmfunc in insb insw insd out"
+        " outsb outsw outsd lcall ljmp retf retfq iretd iretq syscall sysenter lss lfs"
+        " lgs rdtsc"
+    ).split()
 )
 """Mnemonics that the Guard or the CPU decides about. Segment loads (``mov ds, ax``) join them."""
 

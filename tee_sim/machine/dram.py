@@ -51,6 +51,16 @@ class DRAM:
         self._bounds(hpa, len(data))
         self.bytes[hpa : hpa + len(data)] = data
 
+    def find(self, pattern: bytes) -> list[int]:
+        """Addresses of every place where ``pattern`` (at least 4 bytes) stands."""
+        if len(pattern) < 4:
+            raise UsageError("search for at least 4 bytes: shorter patterns are everywhere")
+        found, at = [], self._map.find(pattern, 0)
+        while at >= 0:
+            found.append(at)
+            at = self._map.find(pattern, at + 1)
+        return found
+
     def _bounds(self, hpa: int, size: int) -> None:
         if hpa < 0 or size < 0 or hpa + size > self.size:
             raise UsageError(

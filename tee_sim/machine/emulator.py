@@ -25,7 +25,7 @@ NOWHERE = 0xFFFF_FFFF_FFFF_F7F8
 a page, where the engine would look at the page before it."""
 
 _NOWHERE_PAGE = NOWHERE & -4096
-_NAMES = ["RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI", "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15"]
+_NAMES = ("RAX RCX RDX RBX RSP RBP RSI RDI R8 R9 R10 R11 R12 R13 R14 R15").split()
 _GPR_IDS = [getattr(x86, f"UC_X86_REG_{name.upper()}") for name in _NAMES] + [
     x86.UC_X86_REG_EFLAGS,
     x86.UC_X86_REG_RIP,
@@ -163,7 +163,7 @@ class Emulator:
         self._uc.reg_write(_GPR_IDS[number], value)
 
     def start(self, rip: int, count: int) -> int:
-        """Run from ``rip``; at most ``count`` instructions if not 0. Returns the engine's status."""
+        """Run from ``rip``, at most ``count`` instructions if not 0; the engine's status."""
         return int(uclib.uc_emu_start(self._handle, rip, NOWHERE, 0, count))
 
     def stop(self) -> None:

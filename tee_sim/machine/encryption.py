@@ -83,6 +83,9 @@ class Engine(Protocol):
             UsageError: ``hpa`` is not a page of this engine, or ``plaintext`` is not one page.
         """
 
+    def metadata_ranges(self, hpa: int) -> list[tuple[str, int, int]]:
+        """What else DRAM holds for the page at ``hpa``: (name, address, bytes) of each range."""
+
 
 def require_page(hpa: int, plaintext: bytes | memoryview | None = None) -> None:
     """Raise UsageError unless ``hpa`` is page-aligned and ``plaintext``, if any, is one page."""
@@ -107,6 +110,10 @@ class Plain:
         """Store one page at ``hpa``. Raises UsageError: not a page."""
         require_page(hpa, plaintext)
         self._dram.write(hpa, bytes(plaintext))
+
+    def metadata_ranges(self, hpa: int) -> list[tuple[str, int, int]]:
+        """None: the page is all there is."""
+        return []
 
 
 class XTS:
@@ -160,6 +167,10 @@ class XTS:
         if self._checks.on(MEM_ENCRYPTION):
             plaintext = self._cipher(hpa).encryptor().update(plaintext)
         self._dram.write(hpa, bytes(plaintext))
+
+    def metadata_ranges(self, hpa: int) -> list[tuple[str, int, int]]:
+        """None: XTS stores nothing beside the ciphertext."""
+        return []
 
     def reset(self) -> None:
         """Boot again: a new key, so that everything in DRAM turns to garbage."""

@@ -14,7 +14,6 @@ pages, SMEP and SMAP are not modelled; CR0.WP, EFER.NXE and user mode are always
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence
 from typing import NamedTuple
 
 from tee_sim.errors import PageFault
@@ -46,7 +45,7 @@ def is_canonical(gva: int) -> bool:
     return gva >> 47 in (0, 0x1FFFF)
 
 
-def walk(qwords: MutableSequence[int], cr3: int, gva: int, access: int) -> Walk:
+def walk(qwords: memoryview[int], cr3: int, gva: int, access: int) -> Walk:
     """Translate ``gva`` for a user-mode ``access`` and set the accessed and dirty bits.
 
     Args:

@@ -1,0 +1,238 @@
+"""A protected program as its host runs it: enter, handle what interrupts it, resume, leave.
+
+One loop serves every technology. What differs (how to enter, what an interruption does to the
+registers, how to resume) is in the subclasses, one file each: `plain`, `sgx`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterable
+from typing import TYPE_CHECKING, TypeVar
+
+from tee_sim.abi.image import Image
+from tee_sim.abi.sgx import TCS, PageType
+from tee_sim.errors import BudgetExceeded, EnclaveLost, Fault, MachineCheck, PageFault, UsageError
+from tee_sim.machine.cpu import R8, R9, RDI, RDX, RSI, LogicalProcessor, Stop
+from tee_sim.units import MIB, PAGE, align_down
+
+if TYPE_CHECKING:
+    from tee_sim.hypervisor.honest import Host
+
+ENCLAVE_BASE = 0x4000_0000
+ARENA_BASE = 0x1000_0000
+ARENA_SIZE = 4 * MIB
+RETURN_ADDRESS = 0x0800_0000
+"""Where an enclave leaves to, in the process that hosts it. Host software here is Python, so the
+processor stops there instead of executing."""
+
+Result = tuple[int, int, int]
+Steps = Generator[None, None, Result]
+Handler = Callable[["Guest", LogicalProcessor, Fault | None], bool]
+"""Called by the kernel at each interruption (None: a timer); True means handled, resume."""
+T = TypeVar("T")
+
+
+class Guest(ABC):
+    """One enclave, or one unprotected program, in an address space of its own.
+
+    Args:
+        host: who runs it.
+        image: what is loaded.
+        base: linear address of the image's offset 0.
+
+    Attributes:
+        space: its page tables. They are the host's.
+        handlers: who is asked at each interruption before the kernel gives up; newest first.
+        timer: interrupt after this many instructions, again and again; None for no timer.
+        trap_flag: enter with RFLAGS.TF set.
+        lost: why it cannot be called any more, or None.
+    """
+
+    arena = (ARENA_BASE, ARENA_SIZE)
+
+    def __init__(self, host: Host, image: Image, base: int = ENCLAVE_BASE) -> None:
+        self.host, self.image, self.base = host, image, base
+        self.space = host.new_address_space()
+        self.handlers: list[Handler] = []
+        self.timer: int | None = None
+        self.trap_flag = False
+        self.lost: EnclaveLost | None = None
+        self.tcs_offsets = [p.offset for p in image.pages if p.page_type == PageType.TCS]
+        self._borrowed: list[int] = []
+
+    # Ordinary memory of the process, lent to the program inside
+
+    def read(self, gva: int, size: int) -> bytes:
+        """Bytes that host software sees at ``gva`` in this address space."""
+        return b"".join(self.host.machine.read(*piece) for piece in self._pieces(gva, size))
+
+    def write(self, gva: int, data: bytes) -> None:
+        """Store bytes at ``gva`` as host software."""
+        at = 0
+        for hpa, length in self._pieces(gva, len(data)):
+            self.host.machine.write(hpa, data[at : at + length])
+            at += length
+
+    def _pieces(self, gva: int, size: int) -> Iterable[tuple[int, int]]:
+        while size > 0:
+            length = min(size, PAGE - gva % PAGE)
+            hpa = self.space.translate(gva)
+            if hpa is None:
+                if not self._lend(gva):
+                    raise UsageError(f"nothing is mapped at {gva:#x} in this address space")
+                hpa = self.space.translate(gva)
+                assert hpa is not None, "a page was just mapped there"
+            yield hpa, length
+            gva, size = gva + length, size - length
+
+    def _lend(self, gva: int) -> bool:
+        """Map a fresh page of the arena on first use; False outside the arena."""
+        if not ARENA_BASE <= gva < ARENA_BASE + ARENA_SIZE:
+            return False
+        hpa = self.host.frames.take()
+        self.host.machine.write(hpa, bytes(PAGE))
+        self.space.map(align_down(gva), hpa)
+        self._borrowed.append(hpa)
+        return True
+
+    # Running
+
+    def enter(self, thread: int, rdi: int, rsi: int) -> Result:
+        """Enter the program on ``thread`` with two arguments; return RDI, RSI, RDX at its exit.
+
+        R8 and R9 tell the program where the arena is and how large.
+
+        Raises:
+            EnclaveLost: the program died of a fault that nobody handled, or had died before.
+            BudgetExceeded: it ran too long.
+            Fault: the entry itself was refused.
+            MachineCheck: the memory controller stopped the machine.
+        """
+        steps = self.steps(thread, rdi, rsi)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as finished:
+                result: Result = finished.value
+                return result
+
+    def steps(
+        self, thread: int, rdi: int, rsi: int, *, processor: int = 0, quantum: int | None = None
+    ) -> Steps:
+        """As `enter`, on the given logical processor, pausing after each ``quantum`` instructions.
+
+        A pause is not an interruption: the processor stays inside. It is how several logical
+        processors run at the same time (`interleave`).
+        """
+        if self.lost is not None:
+            raise EnclaveLost(str(self.lost), fault=self.lost.fault)
+        if not 0 <= thread < len(self.tcs_offsets):
+            raise UsageError(f"this program has {len(self.tcs_offsets)} threads, from 0")
+        lp = self.host.machine.processor(processor)
+        self._start(lp, self.tcs_offsets[thread], self._arguments(rdi, rsi))
+        try:
+            while True:
+                stop = lp.run(quantum or self.timer)
+                if stop.kind == "limit" and quantum:
+                    yield
+                    continue
+                if self._left(lp, stop):
+                    registers = lp.registers()
+                    return registers[RDI], registers[RSI], registers[RDX]
+                self._interrupted(lp, stop)
+        except BaseException as error:
+            self._abandon(lp, error)
+            raise
+
+    def _arguments(self, rdi: int, rsi: int) -> list[int]:
+        registers = [0] * 20
+        registers[RDI], registers[RSI] = rdi & (1 << 64) - 1, rsi & (1 << 64) - 1
+        registers[R8], registers[R9] = self.arena
+        return registers
+
+    def _interrupted(self, lp: LogicalProcessor, stop: Stop) -> None:
+        """Leave, let the kernel and whoever hooked into it act, and resume."""
+        if isinstance(stop.fault, MachineCheck):
+            raise stop.fault
+        seen = self._exit(lp, stop.fault)
+        if stop.kind == "budget":
+            raise BudgetExceeded(
+                f"the program inside ran for its whole budget of {lp.budget:,} instructions; "
+                "Platform(budget=...) changes it"
+            )
+        handled = [handler(self, lp, seen) for handler in list(reversed(self.handlers))]
+        if not any(handled) and seen is not None and not self._demand_page(seen):
+            raise EnclaveLost(f"the program inside died: {seen}", fault=seen)
+        self._resume(lp)
+
+    def _demand_page(self, fault: Fault) -> bool:
+        if not isinstance(fault, PageFault) or self.space.translate(fault.address) is not None:
+            return False
+        return self._lend(fault.address)
+
+    def _abandon(self, lp: LogicalProcessor, error: BaseException) -> None:
+        """The call ends without an answer: its thread is left inside for good."""
+        self._forget(lp)
+        if isinstance(error, EnclaveLost):
+            self.lost = error
+        else:
+            cause = error if isinstance(error, Fault) else None
+            what = str(error) or type(error).__name__
+            self.lost = EnclaveLost(f"its last call did not finish: {what}", fault=cause)
+
+    def close(self) -> None:
+        """Take the program down and give its memory back."""
+        self.lost = self.lost or EnclaveLost("it was closed")
+        for hpa in self._borrowed:
+            self.host.frames.give(hpa)
+        self._borrowed.clear()
+        self.space.free()
+        self.host.machine.mmu.shootdown()
+
+    # What differs between technologies
+
+    @abstractmethod
+    def _start(self, lp: LogicalProcessor, tcs_offset: int, registers: list[int]) -> None:
+        """Enter through the thread at ``tcs_offset``."""
+
+    @abstractmethod
+    def _left(self, lp: LogicalProcessor, stop: Stop) -> bool:
+        """Whether the program left on its own."""
+
+    @abstractmethod
+    def _exit(self, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
+        """Interrupt it; the event as the host sees it."""
+
+    @abstractmethod
+    def _resume(self, lp: LogicalProcessor) -> None:
+        """Continue after an interruption."""
+
+    @abstractmethod
+    def _forget(self, lp: LogicalProcessor) -> None:
+        """Bring a processor whose call was abandoned back to the host."""
+
+    def tcs(self, offset: int) -> TCS:
+        """The thread control structure at ``offset``, as it was loaded."""
+        page = next(page for page in self.image.pages if page.offset == offset)
+        return TCS.unpack(page.content)
+
+
+def interleave(*calls: Steps) -> list[Result]:
+    """Run several calls at the same time, each for one quantum in turn.
+
+    The order is fixed by instruction counts alone, so the same calls interleave the same way.
+
+    Returns:
+        RDI, RSI, RDX of each call, in the order given.
+    """
+    results: dict[int, Result] = {}
+    running = dict(enumerate(calls))
+    while running:
+        for index, call in list(running.items()):
+            try:
+                next(call)
+            except StopIteration as finished:
+                results[index] = finished.value
+                del running[index]
+    return [results[index] for index in range(len(calls))]

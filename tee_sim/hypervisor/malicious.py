@@ -1,0 +1,192 @@
+"""What a host can do besides its duty: everything outside the TEE.
+
+The adversary is ring 0 (and below it, the hypervisor) plus somebody with a probe on the memory
+bus. It is not inside the processor: it never sees plaintext frames, keys or the EPCM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tee_sim.errors import Fault, PageFault, UsageError
+from tee_sim.hypervisor.guest import Guest, Handler
+from tee_sim.hypervisor.honest import Host, Launch
+from tee_sim.machine.cpu import REGISTER_NAMES, LogicalProcessor
+from tee_sim.machine.paging import ADDRESS_MASK, PRESENT
+from tee_sim.units import PAGE
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Raw DRAM at one moment: (physical address, bytes) of each range."""
+
+    ranges: tuple[tuple[int, bytes], ...]
+
+
+@dataclass(frozen=True)
+class PageTableEntry:
+    """One page-table entry of a victim, and where it stands."""
+
+    gva: int
+    value: int
+    entry_hpa: int
+
+    @property
+    def hpa(self) -> int:
+        """The physical page it points to."""
+        return self.value & ADDRESS_MASK
+
+    @property
+    def present(self) -> bool:
+        """Whether the page is mapped."""
+        return bool(self.value & PRESENT)
+
+
+class Adversary:
+    """A malicious host.
+
+    Args:
+        host: the host it has taken over.
+
+    Attributes:
+        bus: the probe on the memory bus: `read`, `write`, `search`.
+        sgx: the ENCLS leaves of ring 0, or None on a machine without SGX.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.bus, self.sgx = host.machine.bus, host.sgx
+
+    # Memory, as software on the processor
+
+    def read(self, hpa: int, size: int) -> bytes:
+        """Read physical memory as the kernel; all ones where the TEE hides it."""
+        return self.host.machine.read(hpa, size)
+
+    def write(self, hpa: int, data: bytes) -> None:
+        """Write physical memory as the kernel; without effect where the TEE forbids it."""
+        self.host.machine.write(hpa, data)
+
+    def evict(self, hpa: int, size: int = 1) -> None:
+        """Push the pages of a range out of the cache, so that DRAM holds their newest state.
+
+        Simplified: a real attacker does this with CLFLUSH where allowed, else by filling the
+        cache with other lines.
+        """
+        for page in range(hpa & -PAGE, hpa + size, PAGE):
+            self.host.machine.cache.evict(page)
+
+    def wbinvd(self) -> None:
+        """Push everything out of the cache."""
+        self.host.machine.cache.wbinvd()
+
+    # Memory, as the bus sees it
+
+    def snapshot(self, hpa: int) -> Snapshot:
+        """Record what DRAM holds for the page ``hpa``: its data and any integrity metadata."""
+        ranges = self.host.machine.footprint(hpa)
+        return Snapshot(tuple((start, self.bus.read(start, size)) for start, size in ranges))
+
+    def replay(self, snapshot: Snapshot) -> None:
+        """Put a snapshot back into DRAM."""
+        for start, data in snapshot.ranges:
+            self.bus.write(start, data)
+
+    # Page tables
+
+    def walk(self, victim: Guest, gva: int) -> PageTableEntry:
+        """The victim's page-table entry for ``gva``."""
+        place = victim.space.entry_address(gva)
+        if not place:
+            raise UsageError(f"{gva:#x} has no page-table entry")
+        return PageTableEntry(gva & -PAGE, victim.space.entry(gva), place)
+
+    def hpa(self, victim: Guest, gva: int) -> int:
+        """Physical address of the victim's ``gva``."""
+        found = victim.space.translate(gva)
+        if found is None:
+            raise UsageError(f"{gva:#x} is not mapped")
+        return found
+
+    def edit(self, victim: Guest, gva: int, value: int) -> None:
+        """Overwrite the victim's page-table entry for ``gva``, and flush every TLB."""
+        victim.space.set_entry(gva, value)
+        self.host.machine.mmu.shootdown()
+
+    def remap(self, victim: Guest, gva: int, hpa: int) -> None:
+        """Make ``gva`` point to another physical page, with all rights."""
+        victim.space.map(gva & -PAGE, hpa & -PAGE, writable=True, executable=True)
+        self.host.machine.mmu.shootdown()
+
+    def unmap(self, victim: Guest, gva: int) -> PageTableEntry:
+        """Take the page at ``gva`` away; the entry returned can be given to `restore`."""
+        entry = self.walk(victim, gva)
+        self.edit(victim, gva, entry.value & ~PRESENT)
+        return entry
+
+    def restore(self, victim: Guest, entry: PageTableEntry) -> None:
+        """Put a page-table entry back."""
+        self.edit(victim, entry.gva, entry.value)
+
+    # Interruptions
+
+    @contextmanager
+    def watching(self, victim: Guest, handler: Handler) -> Iterator[None]:
+        """Have ``handler`` called at each interruption of the victim within the block.
+
+        It is given the victim, its processor and the event (None for the timer); True resumes.
+        """
+        victim.handlers.append(handler)
+        try:
+            yield
+        finally:
+            victim.handlers.remove(handler)
+
+    @contextmanager
+    def interrupting(
+        self, victim: Guest, every: int, look: Callable[[dict[str, int]], None]
+    ) -> Iterator[None]:
+        """Interrupt the victim after each ``every`` instructions (1: single-step) and look.
+
+        ``look`` is given the registers that the processor leaves for the host.
+        """
+        if every < 1:
+            raise UsageError("interrupt after at least one instruction")
+
+        def handler(_victim: Guest, lp: LogicalProcessor, event: Fault | None) -> bool:
+            look(self.registers(lp))
+            return event is None
+
+        old, victim.timer = victim.timer, every
+        try:
+            with self.watching(victim, handler):
+                yield
+        finally:
+            victim.timer = old
+
+    @contextmanager
+    def faulting(self, victim: Guest, handler: Callable[[int], bool]) -> Iterator[None]:
+        """Have ``handler`` called with the address of each page fault of the victim."""
+
+        def on_event(_victim: Guest, _lp: LogicalProcessor, event: Fault | None) -> bool:
+            return isinstance(event, PageFault) and handler(event.address)
+
+        with self.watching(victim, on_event):
+            yield
+
+    def registers(self, lp: LogicalProcessor) -> dict[str, int]:
+        """The registers of a processor that has left the victim, by name."""
+        return dict(zip(REGISTER_NAMES, lp.registers(), strict=True))
+
+    # Launch
+
+    @contextmanager
+    def tampering(self, change: Callable[[Launch], Launch]) -> Iterator[None]:
+        """Change everything that is launched within the block."""
+        self.host.on_launch.append(change)
+        try:
+            yield
+        finally:
+            self.host.on_launch.remove(change)

@@ -1,0 +1,234 @@
+"""The SGX driver: what an operating system does to build, enter and remove enclaves.
+
+`SGXDriver` is the set of ENCLS leaves that ring 0 may execute, bound to this processor; a
+malicious host has the same ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tee_sim.abi.image import Image
+from tee_sim.abi.sgx import SECS, AttributeFlags, Attributes, SecinfoFlags
+from tee_sim.abi.sgx_sign import SIGSTRUCT
+from tee_sim.errors import Fault, GeneralProtection, PageFault
+from tee_sim.hypervisor.guest import ENCLAVE_BASE, RETURN_ADDRESS, Guest
+from tee_sim.hypervisor.memory import FrameAllocator
+from tee_sim.machine.cpu import (
+    FLAGS_INITIAL,
+    RAX,
+    RBX,
+    RCX,
+    RFLAGS,
+    RIP,
+    LogicalProcessor,
+    Stop,
+)
+from tee_sim.monitors.sgx import building, debugging, entering
+from tee_sim.monitors.sgx.enclave import Enclave
+from tee_sim.monitors.sgx.epcm import EPCMEntry
+from tee_sim.monitors.sgx.processor import SGX
+from tee_sim.monitors.sgx.sigstruct import mrsigner
+from tee_sim.units import PAGE
+
+if TYPE_CHECKING:
+    from tee_sim.hypervisor.honest import Host
+
+ALL_CHUNKS = 0xFFFF
+
+
+class SGXDriver:
+    """Ring 0's view of SGX.
+
+    Args:
+        sgx: the processor.
+
+    Attributes:
+        epc: free EPC pages.
+    """
+
+    def __init__(self, sgx: SGX) -> None:
+        self._sgx = sgx
+        self.epc = FrameAllocator(range(sgx.epcm.start, sgx.epcm.stop), "enclave page cache (EPC)")
+
+    def ecreate(self, page_hpa: int, secs: SECS) -> Enclave:
+        """See `tee_sim.monitors.sgx.building.ecreate`."""
+        return building.ecreate(self._sgx, page_hpa, secs)
+
+    def eadd(
+        self, page_hpa: int, secs_hpa: int, linaddr: int, flags: SecinfoFlags, content: bytes
+    ) -> None:
+        """See `tee_sim.monitors.sgx.building.eadd`."""
+        building.eadd(self._sgx, page_hpa, secs_hpa, linaddr, flags, content)
+
+    def eextend(self, chunk_hpa: int, chunks: int = 1) -> None:
+        """See `tee_sim.monitors.sgx.building.eextend`."""
+        building.eextend(self._sgx, chunk_hpa, chunks)
+
+    def einit(self, secs_hpa: int, sigstruct: SIGSTRUCT) -> None:
+        """Write the signer's hash to IA32_SGXLEPUBKEYHASH, then `building.einit`."""
+        self._sgx.lepubkeyhash = mrsigner(sigstruct)
+        building.einit(self._sgx, secs_hpa, sigstruct)
+
+    def eremove(self, page_hpa: int) -> None:
+        """See `tee_sim.monitors.sgx.building.eremove`."""
+        building.eremove(self._sgx, page_hpa)
+
+    def edbgrd(self, hpa: int) -> int:
+        """See `tee_sim.monitors.sgx.debugging.edbgrd`."""
+        return debugging.edbgrd(self._sgx, hpa)
+
+    def edbgwr(self, hpa: int, value: int) -> None:
+        """See `tee_sim.monitors.sgx.debugging.edbgwr`."""
+        debugging.edbgwr(self._sgx, hpa, value)
+
+    def eenter(self, lp: LogicalProcessor) -> None:
+        """Execute ENCLU[EENTER] with the registers as they stand."""
+        entering.eenter(self._sgx, lp)
+
+    def eresume(self, lp: LogicalProcessor) -> None:
+        """Execute ENCLU[ERESUME] with the registers as they stand."""
+        entering.eenter(self._sgx, lp, resume=True)
+
+    def enclu(self, lp: LogicalProcessor) -> bool:
+        """Let the processor execute the ENCLU it stopped on; True if it left the enclave."""
+        return entering.enclu(self._sgx, lp)
+
+    def aex(self, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
+        """Interrupt a processor that is inside."""
+        return entering.aex(self._sgx, lp, event)
+
+    def abandon(self, lp: LogicalProcessor) -> None:
+        """Bring a processor back to the host, whatever state it is in."""
+        entering.abandon(self._sgx, lp)
+
+    def epcm(self, hpa: int) -> EPCMEntry:
+        """A copy of the EPCM entry of ``hpa``: software cannot read the real one; teachers can."""
+        entry = self._sgx.epcm[hpa & -PAGE]
+        return EPCMEntry(*(getattr(entry, name) for name in entry.__slots__))
+
+
+def production(*, debug: bool = False) -> Attributes:
+    """ATTRIBUTES of a 64-bit enclave with x87 and SSE state."""
+    return Attributes(flags=AttributeFlags(mode64bit=True, debug=debug), xfrm=3)
+
+
+class SGXGuest(Guest):
+    """An enclave that was built, measured and (with a SIGSTRUCT) initialised.
+
+    Args:
+        host: who runs it.
+        driver: its SGX driver.
+        image: what is loaded.
+        sigstruct: its author's signature; None leaves the enclave uninitialised.
+        attributes: ATTRIBUTES to create it with.
+        base: linear address of ELRANGE.
+
+    Attributes:
+        enclave: the processor's view of it.
+        pages: physical address of each EPC page, by offset in ELRANGE.
+
+    Raises:
+        SGXError, Fault: a leaf refused; every page is given back.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        driver: SGXDriver,
+        image: Image,
+        sigstruct: SIGSTRUCT | None,
+        attributes: Attributes | None = None,
+        base: int = ENCLAVE_BASE,
+    ) -> None:
+        super().__init__(host, image, base)
+        self.driver = driver
+        self.pages: dict[int, int] = {}
+        self._entered: dict[int, int] = {}
+        self.secs_hpa = driver.epc.take()
+        try:
+            self.enclave = driver.ecreate(
+                self.secs_hpa,
+                SECS(
+                    size=image.size,
+                    baseaddr=base,
+                    ssaframesize=image.ssaframesize,
+                    attributes=attributes or production(),
+                ),
+            )
+            self._add_pages(image)
+            if sigstruct is not None:
+                driver.einit(self.secs_hpa, sigstruct)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def mrenclave(self) -> bytes:
+        """The measurement, 32 bytes."""
+        return self.enclave.mrenclave
+
+    def _add_pages(self, image: Image) -> None:
+        for page in image.pages:
+            hpa = self.driver.epc.take()
+            self.pages[page.offset] = hpa
+            flags = SecinfoFlags(r=page.r, w=page.w, x=page.x, page_type=page.page_type)
+            gva = self.base + page.offset
+            self.driver.eadd(hpa, self.secs_hpa, gva, flags, page.content)
+            if page.measured == ALL_CHUNKS:
+                self.driver.eextend(hpa, 16)
+            else:
+                for chunk in range(16):
+                    if page.is_measured(chunk):
+                        self.driver.eextend(hpa + 256 * chunk)
+            # The processor's EPCM decides about rights; a cautious host mirrors them.
+            self.space.map(gva, hpa, writable=page.w or not page.r, executable=page.x)
+
+    def close(self) -> None:
+        """Remove every page, the SECS last."""
+        for lp in self.host.machine.mmu.processors:
+            if lp.context is getattr(self, "enclave", None):
+                self.driver.abandon(lp)
+        for hpa in (*self.pages.values(), self.secs_hpa):
+            try:
+                self.driver.eremove(hpa)
+            except (PageFault, GeneralProtection):
+                continue
+            self.driver.epc.give(hpa)
+        self.pages.clear()
+        super().close()
+
+    def _start(self, lp: LogicalProcessor, tcs_offset: int, registers: list[int]) -> None:
+        registers[RFLAGS] = FLAGS_INITIAL | (0x100 if self.trap_flag else 0)
+        registers[RAX], registers[RBX] = entering.EENTER, self.base + tcs_offset
+        # ENCLU would stand just before the address to return to.
+        registers[RIP] = RETURN_ADDRESS - entering.ENCLU_BYTES
+        registers[RCX] = RETURN_ADDRESS
+        self._entered[lp.index] = registers[RBX]
+        lp.switch(self.space.cr3)
+        lp.set_registers(registers)
+        self.driver.eenter(lp)
+
+    def _left(self, lp: LogicalProcessor, stop: Stop) -> bool:
+        if stop.kind != "enclu":
+            return False
+        try:
+            return self.driver.enclu(lp)
+        except Fault as fault:
+            self._interrupted(lp, Stop("fault", fault))
+            return False
+
+    def _exit(self, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
+        return self.driver.aex(lp, event)
+
+    def _resume(self, lp: LogicalProcessor) -> None:
+        # The synthetic registers of the exit are ERESUME's operands already; a host that sees
+        # others, because AEX.SYNTHETIC_STATE is off, has to set them.
+        registers = lp.registers()
+        registers[RAX], registers[RBX] = entering.ERESUME, self._entered[lp.index]
+        registers[RCX] = RETURN_ADDRESS
+        lp.set_registers(registers)
+        self.driver.eresume(lp)
+
+    def _forget(self, lp: LogicalProcessor) -> None:
+        self.driver.abandon(lp)

@@ -1,0 +1,338 @@
+"""The leaves that build an enclave and take it apart: ECREATE, EADD, EEXTEND, EINIT, EREMOVE.
+
+Each has the SDM's three parts: what it checks, what it changes, what it measures. Source for each:
+Intel SDM Vol. 3D, "SGX Instruction References", the page of that leaf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tee_sim.abi.image import eadd_record, ecreate_record, eextend_record
+from tee_sim.abi.sgx import (
+    CHUNK,
+    SECS,
+    TCS,
+    AttributeFlags,
+    Attributes,
+    MiscSelect,
+    PageType,
+    SecinfoFlags,
+)
+from tee_sim.abi.sgx_sign import HEADER, HEADER2, SIGSTRUCT, VENDOR_INTEL
+from tee_sim.checks import Check
+from tee_sim.errors import GeneralProtection, PageFault, SGXError
+from tee_sim.machine.fxsave import SIZE as FXSAVE_SIZE
+from tee_sim.monitors.sgx import checks as rules
+from tee_sim.monitors.sgx.enclave import Enclave
+from tee_sim.monitors.sgx.epcm import EPCMEntry
+from tee_sim.monitors.sgx.processor import SGX
+from tee_sim.monitors.sgx.sigstruct import BadSigstruct, mrsigner, verify
+from tee_sim.trace import Leaf
+from tee_sim.units import PAGE, is_aligned
+
+XSAVE_HEADER = 64
+GPRSGX_SIZE = 184
+XFRM_LEGACY = 0x3
+"""XFRM with x87 and SSE, the only state this processor has."""
+
+STATUS = {
+    1: "SGX_INVALID_SIG_STRUCT",
+    2: "SGX_INVALID_ATTRIBUTE",
+    4: "SGX_INVALID_MEASUREMENT",
+    8: "SGX_INVALID_SIGNATURE",
+    13: "SGX_CHILD_PRESENT",
+    14: "SGX_ENCLAVE_ACT",
+    16: "SGX_INVALID_EINITTOKEN",
+}
+"""Error codes that these leaves return in RAX. Source: Intel SDM Vol. 3D, "Error Codes"."""
+
+
+def ecreate(sgx: SGX, page_hpa: int, secs: SECS) -> Enclave:
+    """Make ``page_hpa`` the SECS page of a new, empty enclave.
+
+    # Checks
+    #GP: alignment; SIZE a power of two of at least two pages; BASEADDR a multiple of SIZE;
+    XFRM, SSAFRAMESIZE, ATTRIBUTES, MISCSELECT and KSS fields legal. #PF: not EPC, or in use.
+
+    # Transition
+    MRENCLAVE, MRSIGNER, ISVPRODID and ISVSVN start at zero; ATTRIBUTES.INIT is clear.
+
+    # Measurement
+    SSAFRAMESIZE and SIZE. Not BASEADDR, ATTRIBUTES (so not DEBUG) or MISCSELECT.
+
+    Raises:
+        GeneralProtection, PageFault: as above; nothing has changed.
+    """
+    sgx.require_epc_page(page_hpa, "SECS page")
+    size, flags = secs.size, secs.attributes.flags
+    needed = FXSAVE_SIZE + XSAVE_HEADER + GPRSGX_SIZE + (16 if secs.miscselect.exinfo else 0)
+    wrong = [
+        (size < 2 * PAGE or size & (size - 1), f"SIZE {size:#x} is no power of two >= 8192"),
+        (secs.baseaddr % max(size, 1), f"BASEADDR {secs.baseaddr:#x} is no multiple of SIZE"),
+        (secs.attributes.xfrm != XFRM_LEGACY, "XFRM must be 3: this processor has x87 and SSE"),
+        (secs.ssaframesize * PAGE < needed, "SSAFRAMESIZE is too small for the saved state"),
+        (flags.init, "ATTRIBUTES.INIT is set by EINIT alone"),
+        (not flags.mode64bit, "ATTRIBUTES.MODE64BIT must be set: only 64-bit mode is modelled"),
+        (flags.cet or secs.cet_attributes, "this processor has no CET"),
+        (flags.aexnotify, "this processor has no AEX-Notify yet"),
+        (secs.miscselect & ~1, "MISCSELECT has a bit that this processor does not know"),
+        (not flags.kss and (any(secs.configid) or secs.configsvn), "CONFIGID needs KSS"),
+    ]
+    _require(wrong)
+    if sgx.epcm[page_hpa].valid:
+        raise PageFault(f"EPC page {page_hpa:#x} is in use", address=page_hpa)
+    fresh = secs.with_(mrenclave=bytes(32), mrsigner=bytes(32), isvprodid=0, isvsvn=0)
+    enclave = Enclave(page_hpa, fresh)
+    enclave.digest.update(ecreate_record(secs.ssaframesize, size))
+    sgx.enclaves[page_hpa] = enclave
+    _enter(sgx, page_hpa, EPCMEntry(True, page_type=PageType.SECS, enclavesecs=page_hpa))
+    sgx.machine.cache.create(page_hpa, fresh.pack())
+    _trace(sgx, "ECREATE", f"ELRANGE {secs.baseaddr:#x}+{size:#x}")
+    return enclave
+
+
+def eadd(
+    sgx: SGX, page_hpa: int, secs_hpa: int, linaddr: int, flags: SecinfoFlags, content: bytes
+) -> None:
+    """Copy ``content`` (one page) into the EPC page ``page_hpa`` of an enclave being built.
+
+    # Checks
+    #GP: alignment, W without R, type neither TCS nor REG, outside ELRANGE, TCS fields, enclave
+    already initialised (EADD.INIT). #PF: not EPC, page in use, no such SECS.
+
+    # Transition
+    A TCS loses its rights and its STATE, CSSA, AEP and DBGOPTIN.
+
+    # Measurement
+    Offset in ELRANGE and SECINFO flags; not the content (that is EEXTEND's part).
+
+    Raises:
+        GeneralProtection, PageFault: as above; nothing has changed.
+    """
+    sgx.require_epc_page(page_hpa, "page")
+    enclave = enclave_of(sgx, secs_hpa)
+    kind = flags.page_type
+    _require(
+        [
+            (not is_aligned(linaddr), f"LINADDR {linaddr:#x} is not page-aligned"),
+            (kind not in (PageType.TCS, PageType.REG), f"EADD adds no page of type {kind}"),
+            (flags.w and not flags.r, "SECINFO: W without R"),
+            (flags.pending or flags.modified or flags.pr, "SECINFO: PENDING, MODIFIED, PR"),
+            (len(content) != PAGE, f"a page has {PAGE} bytes, not {len(content)}"),
+            (not enclave.contains(linaddr), f"LINADDR {linaddr:#x} is outside ELRANGE"),
+        ]
+    )
+    if sgx.epcm[page_hpa].valid:
+        raise PageFault(f"EPC page {page_hpa:#x} is in use", address=page_hpa)
+    if enclave.initialised and sgx.checks.on(rules.EADD_INIT):
+        fault = GeneralProtection("EADD after EINIT: the enclave is complete")
+        raise sgx.checks.refuse(rules.EADD_INIT, fault)
+    if kind == PageType.TCS:
+        flags, content = SecinfoFlags(page_type=PageType.TCS), _clean_tcs(content)
+    entry = EPCMEntry(True, flags.r, flags.w, flags.x, kind, secs_hpa, linaddr)
+    _enter(sgx, page_hpa, entry)
+    sgx.machine.cache.create(page_hpa, content)
+    if sgx.checks.on(rules.MEASURE_EADD):
+        enclave.digest.update(eadd_record(linaddr - enclave.base, flags))
+    _trace(sgx, "EADD", f"{kind.name} page at {linaddr:#x}")
+
+
+def eextend(sgx: SGX, chunk_hpa: int, chunks: int = 1) -> None:
+    """Measure 256 bytes of an EPC page that was added.
+
+    # Checks
+    #GP: not aligned to 256 bytes, enclave already initialised. #PF: not EPC, not a valid REG or
+    TCS page.
+
+    # Measurement
+    Offset in ELRANGE and the 256 bytes, as they stand in the EPC.
+
+    Args:
+        sgx: the processor.
+        chunk_hpa: physical address of the chunk.
+        chunks: execute the leaf this many times, for consecutive chunks of the same page.
+
+    Raises:
+        GeneralProtection, PageFault: as above; nothing has changed.
+    """
+    page_hpa = chunk_hpa & -PAGE
+    if chunk_hpa % CHUNK or chunks < 1 or chunk_hpa - page_hpa + chunks * CHUNK > PAGE:
+        raise GeneralProtection(f"{chunk_hpa:#x}: EEXTEND measures aligned chunks of 256 bytes")
+    sgx.require_epc_page(page_hpa, "page")
+    entry = sgx.epcm[page_hpa]
+    if not entry.valid or entry.page_type not in (PageType.REG, PageType.TCS):
+        raise PageFault(f"{page_hpa:#x} is not a REG or TCS page", address=chunk_hpa)
+    enclave = enclave_of(sgx, entry.enclavesecs)
+    if enclave.initialised:
+        raise GeneralProtection("EEXTEND after EINIT: the measurement is final")
+    if sgx.checks.on(rules.MEASURE_EEXTEND):
+        view = sgx.machine.cache.view(page_hpa)
+        offset = entry.enclaveaddress - enclave.base
+        log: list[bytes | memoryview] = []
+        for low in range(chunk_hpa - page_hpa, chunk_hpa - page_hpa + chunks * CHUNK, CHUNK):
+            log += (eextend_record(offset + low), view[low : low + CHUNK])
+        enclave.digest.update(b"".join(log))
+    _trace(sgx, "EEXTEND", f"{chunks} x 256 bytes at {entry.enclaveaddress:#x}")
+
+
+def einit(sgx: SGX, secs_hpa: int, sigstruct: SIGSTRUCT) -> None:
+    """Check the finished enclave against its author's SIGSTRUCT and make it enterable.
+
+    # Checks
+    In the SDM's order, error code in parentheses: SIGSTRUCT's constants (1); the RSA-3072
+    signature with Q1 and Q2 (8); KSS fields without KSS (1); ENCLAVEHASH (4); EINITTOKENKEY (2);
+    ATTRIBUTES under the mask (2); MISCSELECT under the mask (2); the signer against
+    IA32_SGXLEPUBKEYHASH (16).
+
+    # Transition
+    MRENCLAVE is final; MRSIGNER, ISVPRODID and ISVSVN come from SIGSTRUCT; ATTRIBUTES.INIT is set.
+
+    # Measurement
+    None.
+
+    Raises:
+        SGXError: a check failed; the enclave is as it was.
+        PageFault: no SECS at ``secs_hpa``.
+        GeneralProtection: already initialised.
+
+    Simplified: no EINITTOKEN (the host writes IA32_SGXLEPUBKEYHASH instead, as Linux does); no
+    pending event (128).
+    """
+    enclave = enclave_of(sgx, secs_hpa)
+    if enclave.initialised:
+        raise GeneralProtection("EINIT: the enclave is already initialised")
+    signer = _check_sigstruct(sgx, enclave, sigstruct)
+    _check_identity(sgx, enclave, sigstruct, signer)
+    secs = enclave.secs
+    enclave.secs = secs.with_(
+        mrenclave=enclave.digest.digest(),
+        mrsigner=signer,
+        isvprodid=sigstruct.isvprodid,
+        isvsvn=sigstruct.isvsvn,
+        attributes=Attributes(flags=secs.attributes.flags.with_(init=True), xfrm=XFRM_LEGACY),
+    )
+    enclave.initialised = True
+    sgx.machine.cache.create(secs_hpa, enclave.secs.pack())
+    _trace(sgx, "EINIT", f"MRENCLAVE {enclave.mrenclave.hex()[:16]}...")
+
+
+def _check_sigstruct(sgx: SGX, enclave: Enclave, sig: SIGSTRUCT) -> bytes:
+    """The checks that need SIGSTRUCT alone; returns MRSIGNER."""
+    if sig.header != HEADER or sig.header2 != HEADER2:
+        raise _einit_error(1, "HEADER or HEADER2 is not the constant it must be")
+    if sig.vendor not in (0, VENDOR_INTEL) or sig.exponent != 3:
+        raise _einit_error(1, "VENDOR or EXPONENT is illegal")
+    try:
+        verify(sig)
+    except BadSigstruct as error:
+        if sgx.checks.on(rules.EINIT_SIGNATURE):
+            refusal = _einit_error(8, str(error), rules.EINIT_SIGNATURE)
+            raise sgx.checks.refuse(rules.EINIT_SIGNATURE, refusal) from None
+    kss = enclave.secs.attributes.flags.kss
+    if not kss and (any(sig.isvfamilyid) or any(sig.isvextprodid)):
+        raise _einit_error(1, "ISVFAMILYID and ISVEXTPRODID need KSS")
+    return mrsigner(sig)
+
+
+def _check_identity(sgx: SGX, enclave: Enclave, sig: SIGSTRUCT, signer: bytes) -> None:
+    """The checks of this enclave against what was signed."""
+    secs, on = enclave.secs, sgx.checks.on
+    measured = enclave.digest.digest()
+    if measured != sig.enclavehash and on(rules.EINIT_MEASUREMENT):
+        text = f"measured {measured.hex()[:16]}..., signed {sig.enclavehash.hex()[:16]}..."
+        refusal = _einit_error(4, text, rules.EINIT_MEASUREMENT)
+        raise sgx.checks.refuse(rules.EINIT_MEASUREMENT, refusal)
+    flags, mask = secs.attributes.flags, sig.attributemask
+    if flags.einittokenkey and signer != sgx.lepubkeyhash:
+        raise _einit_error(2, "EINITTOKENKEY is for the launch enclave's signer alone")
+    differ = (flags ^ sig.attributes.flags) & mask.flags
+    differ |= (secs.attributes.xfrm ^ sig.attributes.xfrm) & mask.xfrm
+    if differ and on(rules.EINIT_ATTRIBUTES):
+        wanted, have = AttributeFlags.of(sig.attributes.flags & mask.flags), flags
+        text = f"signed for {wanted!r} under its mask, launched with {have!r}"
+        refusal = _einit_error(2, text, rules.EINIT_ATTRIBUTES)
+        raise sgx.checks.refuse(rules.EINIT_ATTRIBUTES, refusal)
+    if (secs.miscselect ^ sig.miscselect) & sig.miscmask:
+        wanted_misc = MiscSelect.of(sig.miscselect)
+        raise _einit_error(2, f"MISCSELECT was signed as {wanted_misc!r}")
+    if signer != sgx.lepubkeyhash:
+        raise _einit_error(16, "no token, and the signer is not the one in IA32_SGXLEPUBKEYHASH")
+
+
+def eremove(sgx: SGX, page_hpa: int) -> None:
+    """Take a page out of its enclave; the slot is free again.
+
+    # Checks
+    #GP alignment. Error 13: a SECS whose enclave still has pages. Error 14: a logical processor
+    runs in the enclave. A free page is left as it is.
+
+    # Transition
+    The EPCM entry becomes invalid. The page's bytes stay where they are.
+
+    Raises:
+        SGXError, GeneralProtection, PageFault: as above; nothing has changed.
+    """
+    sgx.require_epc_page(page_hpa, "page")
+    entry = sgx.epcm[page_hpa]
+    if not entry.valid:
+        return
+    if entry.page_type == PageType.SECS:
+        if sgx.epcm.owned_by(page_hpa) and sgx.checks.on(rules.EREMOVE_CHILD):
+            raise _refusal(sgx, rules.EREMOVE_CHILD, "EREMOVE", 13, "the enclave still has pages")
+        sgx.enclaves.pop(page_hpa, None)
+    elif _is_active(sgx, entry.enclavesecs) and sgx.checks.on(rules.EREMOVE_ACTIVE):
+        raise _refusal(sgx, rules.EREMOVE_ACTIVE, "EREMOVE", 14, "a thread runs in the enclave")
+    entry.valid = False
+    sgx.machine.mmu.forget()
+    _trace(sgx, "EREMOVE", f"{page_hpa:#x}")
+
+
+def enclave_of(sgx: SGX, secs_hpa: int) -> Enclave:
+    """The enclave whose SECS page is ``secs_hpa``; #PF if there is none."""
+    enclave = sgx.enclaves.get(secs_hpa)
+    if enclave is None:
+        raise PageFault(f"{secs_hpa:#x} is not a valid SECS page", address=secs_hpa)
+    return enclave
+
+
+def _is_active(sgx: SGX, secs_hpa: int) -> bool:
+    enclave = sgx.enclaves.get(secs_hpa)
+    return enclave is not None and bool(enclave.inside)
+
+
+def _enter(sgx: SGX, page_hpa: int, entry: EPCMEntry) -> None:
+    sgx.epcm.set(page_hpa, entry)
+    sgx.machine.mmu.forget()
+
+
+def _clean_tcs(content: bytes) -> bytes:
+    """Check a TCS that is being added, and clear what only the processor may set."""
+    tcs = TCS.unpack(content)
+    _require(
+        [
+            (not is_aligned(tcs.ossa), "TCS.OSSA is not page-aligned"),
+            (not is_aligned(tcs.ofsbase), "TCS.OFSBASE is not page-aligned"),
+            (not is_aligned(tcs.ogsbase), "TCS.OGSBASE is not page-aligned"),
+        ]
+    )
+    return tcs.with_(state=0, cssa=0, aep=0, flags=tcs.flags.with_(dbgoptin=False)).pack()
+
+
+def _require(wrong: Sequence[tuple[object, str]]) -> None:
+    for failed, why in wrong:
+        if failed:
+            raise GeneralProtection(why)
+
+
+def _einit_error(code: int, text: str, check: Check | None = None) -> SGXError:
+    return SGXError("EINIT", STATUS[code], code, text, check=check)
+
+
+def _refusal(sgx: SGX, check: Check, leaf: str, code: int, text: str) -> SGXError:
+    return sgx.checks.refuse(check, SGXError(leaf, STATUS[code], code, text))
+
+
+def _trace(sgx: SGX, name: str, detail: str) -> None:
+    if sgx.checks.tracer is not None:
+        sgx.checks.emit(Leaf(name, detail))

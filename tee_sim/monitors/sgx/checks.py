@@ -1,0 +1,211 @@
+"""The named checks of SGX: what each one stops, and where the SDM defines it.
+
+The memory engines' checks (MEM.ENCRYPTION, MEE.*) are in `tee_sim.machine.encryption`.
+"""
+
+from tee_sim.checks import Check
+
+SDM = "Intel SDM Vol. 3D, "
+_NOT_YET = (
+    "only EBLOCK, EAUG and EMODT set this bit, and those leaves are not modelled yet; "
+    "a unit test sets it by hand"
+)
+
+ABORT_PAGE = Check(
+    "PRM.ABORT_PAGE",
+    "Outsiders read all ones from enclave memory",
+    "Software outside the enclave, the kernel included, reads or writes an enclave page.",
+    SDM + '"Memory Access Requests by Non-enclave Software" (all ones: Linux, "x86/sgx")',
+)
+EPCM_VALID = Check(
+    "EPCM.VALID",
+    "This enclave page slot is empty",
+    "The host maps a slot that it took back, still holding bytes of its choice, into an enclave.",
+    SDM + '"EPCM Access Control"',
+)
+EPCM_ENCLAVESECS = Check(
+    "EPCM.ENCLAVESECS",
+    "This page belongs to another enclave",
+    "The host maps a page of its own enclave into the victim's address range.",
+    SDM + '"EPCM Access Control"',
+)
+EPCM_ENCLAVEADDRESS = Check(
+    "EPCM.ENCLAVEADDRESS",
+    "This page belongs at another address",
+    "The host swaps two pages of one enclave in its page tables.",
+    SDM + '"EPCM Access Control"',
+)
+EPCM_PT = Check(
+    "EPCM.PT",
+    "Control pages are not data",
+    "Code inside overwrites its own thread control structure and moves the entry point.",
+    SDM + '"EPCM Access Control"',
+)
+EPCM_R = Check(
+    "EPCM.R",
+    "This page may not be read",
+    "Code inside reads a page that its author made execute-only.",
+    SDM + '"EPCM Access Control"',
+)
+EPCM_W = Check(
+    "EPCM.W",
+    "This page may not be written",
+    "The host makes code writable in its page tables, and a bug inside overwrites it.",
+    SDM + '"EPCM Access Control"',
+)
+EPCM_X = Check(
+    "EPCM.X",
+    "This page may not be executed",
+    "The host makes data executable in its page tables, and a bug inside jumps to it.",
+    SDM + '"EPCM Access Control"',
+)
+EPCM_BLOCKED = Check(
+    "EPCM.BLOCKED",
+    "This page is being evicted",
+    "An enclave goes on using a page that is being paged out.",
+    SDM + '"EPCM Access Control"',
+    unproved=_NOT_YET,
+)
+EPCM_PENDING = Check(
+    "EPCM.PENDING",
+    "The enclave has not accepted this page",
+    "The host adds a page that the enclave did not ask for.",
+    SDM + '"EPCM Access Control"',
+    unproved=_NOT_YET,
+)
+EPCM_MODIFIED = Check(
+    "EPCM.MODIFIED",
+    "The enclave has not accepted this page's change",
+    "The host changes a page's type behind the enclave's back.",
+    SDM + '"EPCM Access Control"',
+    unproved=_NOT_YET,
+)
+ELRANGE_EPC = Check(
+    "ELRANGE.EPC",
+    "Enclave addresses need enclave pages",
+    "The host maps an ordinary page, which it can read and write, into the enclave's range.",
+    SDM + '"Memory Access Requests by Enclave Software"',
+)
+ELRANGE_FETCH = Check(
+    "ELRANGE.FETCH",
+    "Enclave mode executes only the enclave's pages",
+    "A hijacked enclave jumps to code outside, which would run with the enclave's rights.",
+    SDM + '"Memory Access Requests by Enclave Software"',
+)
+ILLEGAL_INSTRUCTION = Check(
+    "ENCLAVE.ILLEGAL_INSTRUCTION",
+    "Instructions that a hypervisor answers are illegal",
+    "The hypervisor intercepts CPUID inside the enclave and answers with a lie.",
+    SDM + '"Illegal Instructions"',
+)
+TLB_FLUSH = Check(
+    "ENCLAVE.TLB_FLUSH",
+    "Translations are forgotten on entry and exit",
+    "Code outside uses a translation that was made while the enclave ran.",
+    SDM + '"Enclave Entry and Exit": flush of the linear context',
+)
+AEX_STATE = Check(
+    "AEX.SYNTHETIC_STATE",
+    "Interrupted registers are hidden from the host",
+    "The kernel interrupts the enclave and reads its registers.",
+    SDM + '"State Saving by AEX", "Synthetic State on Asynchronous Enclave Exit"',
+)
+AEX_CR2 = Check(
+    "AEX.CR2",
+    "Page faults hide the low address bits",
+    "The kernel unmaps a page and learns from the fault which byte of it was used.",
+    SDM + '"Asynchronous Enclave Exit": CR2',
+)
+EENTER_PT_TCS = Check(
+    "EENTER.PT_TCS",
+    "Entry only through a thread control structure",
+    "The host enters through a data page that it filled with a forged TCS.",
+    SDM + '"EENTER - Enters an Enclave"',
+)
+EENTER_INIT = Check(
+    "EENTER.INIT",
+    "Only a finished enclave can be entered",
+    "The host skips EINIT, and with it every check of the signature and the measurement.",
+    SDM + '"EENTER - Enters an Enclave"',
+)
+EENTER_CSSA = Check(
+    "EENTER.CSSA",
+    "Interrupted state must fit its save area",
+    "The host nests entries until interrupted registers overwrite the pages behind the area.",
+    SDM + '"EENTER - Enters an Enclave"',
+)
+EENTER_SSA = Check(
+    "EENTER.SSA",
+    "Interrupted state is saved inside the enclave",
+    "The host maps its own page where the interrupted registers will be saved.",
+    SDM + '"EENTER - Enters an Enclave"',
+)
+TCS_STATE = Check(
+    "TCS.STATE",
+    "One thread at a time per TCS",
+    "The host enters the same thread twice; both run on one stack.",
+    SDM + '"EENTER - Enters an Enclave"',
+)
+EENTER_TF = Check(
+    "EENTER.TF",
+    "The trap flag stays outside",
+    "The host sets the trap flag and gets a debug exception after each instruction inside.",
+    SDM + '"Enclave Code Debug and Profiling": opt-out entry',
+)
+EADD_INIT = Check(
+    "EADD.INIT",
+    "No pages are added after launch",
+    "The host adds its own code to an enclave that is already trusted.",
+    SDM + '"EADD - Add a Page to an Uninitialized Enclave"',
+)
+MEASURE_EADD = Check(
+    "MEASURE.EADD",
+    "A page's place is part of the identity",
+    "The host loads the right pages at the wrong addresses.",
+    SDM + '"EADD - Add a Page to an Uninitialized Enclave"',
+)
+MEASURE_EEXTEND = Check(
+    "MEASURE.EEXTEND",
+    "Page contents are part of the identity",
+    "The host changes a byte of the program while it loads it.",
+    SDM + '"EEXTEND - Extend Uninitialized Enclave Measurement by 256 Bytes"',
+)
+EINIT_MEASUREMENT = Check(
+    "EINIT.ENCLAVEHASH",
+    "The program is the one signed",
+    "The host launches a changed program under its author's signature.",
+    SDM + '"EINIT - Initialize an Enclave for Execution": SGX_INVALID_MEASUREMENT',
+)
+EINIT_SIGNATURE = Check(
+    "EINIT.SIGNATURE",
+    "The author's signature must verify",
+    "The host writes the measurement of its changed program into the signed structure.",
+    SDM + '"EINIT - Initialize an Enclave for Execution": SGX_INVALID_SIGNATURE',
+)
+EINIT_ATTRIBUTES = Check(
+    "EINIT.ATTRIBUTES",
+    "Launch attributes are those signed",
+    "The host launches a production enclave with the debug bit set.",
+    SDM + '"EINIT - Initialize an Enclave for Execution": SGX_INVALID_ATTRIBUTE',
+)
+EDBG_DEBUG = Check(
+    "EDBGRD.DEBUG",
+    "Only debug enclaves can be inspected",
+    "The host reads or writes a production enclave with the debugger's instructions.",
+    SDM + '"EDBGRD - Read From a Debug Enclave", "EDBGWR - Write to a Debug Enclave"',
+)
+EREMOVE_CHILD = Check(
+    "EREMOVE.CHILD",
+    "An enclave's root page is removed last",
+    "The host replaces the root page and so inherits the enclave's other pages.",
+    SDM + '"EREMOVE - Remove a Page From the EPC": SGX_CHILD_PRESENT',
+)
+EREMOVE_ACTIVE = Check(
+    "EREMOVE.ACTIVE",
+    "No page is removed while a thread runs",
+    "The host gives a page to its own enclave while the victim still has it in a TLB.",
+    SDM + '"EREMOVE - Remove a Page From the EPC": SGX_ENCLAVE_ACT',
+)
+
+CHECKS = tuple(value for value in list(globals().values()) if isinstance(value, Check))
+"""All of the above, in order."""

@@ -1,0 +1,130 @@
+"""An SGX processor: where the EPC lies, who may touch it, and which leaf an ENCLU means.
+
+The leaves themselves are functions over this state, one module for each part of an enclave's
+life: `building`, `entering`, `debugging`.
+
+Simplified: ENCLS leaves take their operands as values (the host is Python and runs in ring 0),
+not as addresses of PAGEINFO and SECINFO structures; so operand alignment faults of those
+structures do not occur. IA32_FEATURE_CONTROL is locked with SGX and launch control enabled, and
+IA32_SGXLEPUBKEYHASH is written by the host before each EINIT, as Linux does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tee_sim.checks import Checks
+from tee_sim.errors import GeneralProtection, InvalidOpcode, PageFault
+from tee_sim.machine.encryption import Engine
+from tee_sim.machine.paging import FETCH, Walk, walk
+from tee_sim.monitors.sgx import checks as rules
+from tee_sim.monitors.sgx.enclave import Enclave, Entry
+from tee_sim.monitors.sgx.epcm import EPCM, epcm_fault
+from tee_sim.units import is_aligned
+
+if TYPE_CHECKING:
+    from tee_sim.machine.cpu import LogicalProcessor
+    from tee_sim.machine.machine import Machine
+
+LEGAL_OUTSIDE_ONLY = frozenset(
+    (
+        "CPUID GETSEC RDPMC SGDT SIDT SLDT STR SMSW VMCALL VMFUNC IN INSB INSW INSD OUT"
+        " OUTSB OUTSW OUTSD LCALL LJMP RETF RETFQ IRETD IRETQ SYSCALL SYSENTER LSS LFS"
+        " LGS"
+    ).split()
+) | {"MOV Sreg", "INT n", "INT3"}
+"""Instructions that fault inside an enclave. RDTSC is legal: this is an SGX2 processor.
+
+INT3 faults as #UD in a thread that did not opt in to debugging.
+Source: Intel SDM Vol. 3D, "Illegal Instructions".
+"""
+
+
+class SGX:
+    """The SGX state of one machine: Guard and KeySource for it.
+
+    Args:
+        epc: physical address range of the enclave page cache.
+        prm: the reserved range around it (with the integrity tree, if there is one).
+        engine: what encrypts it.
+        checks: which rules are in force.
+
+    Attributes:
+        enclaves: by physical address of the SECS page.
+        entries: the logical processors inside, by index.
+        lepubkeyhash: IA32_SGXLEPUBKEYHASH, the signer that EINIT accepts without a token.
+    """
+
+    def __init__(self, epc: range, prm: range, engine: Engine, checks: Checks) -> None:
+        self.epcm = EPCM(epc.start, epc.stop, checks)
+        self.prm, self._engine, self.checks = prm, engine, checks
+        self.enclaves: dict[int, Enclave] = {}
+        self.entries: dict[int, Entry] = {}
+        self.lepubkeyhash = bytes(32)
+        self.machine: Machine
+
+    # KeySource
+
+    def engine(self, hpa: int) -> Engine | None:
+        """The EPC has one engine and one key; other memory has none."""
+        return self._engine if self.epcm.start <= hpa < self.epcm.stop else None
+
+    # Guard
+
+    def authorize(self, lp: LogicalProcessor, gva: int, page: Walk, access: int) -> int:
+        """Decide one TLB fill. See `tee_sim.machine.mmu.Guard`.
+
+        Source: Intel SDM Vol. 3D, "Access-control Requirements"; reference rules 1 and 2 in
+        `docs/architecture.md`.
+        """
+        enclave: Enclave | None = lp.context
+        if enclave is None or not enclave.base <= gva < enclave.limit:
+            if enclave is not None and access == FETCH and self.checks.on(rules.ELRANGE_FETCH):
+                raise self.checks.refuse(
+                    rules.ELRANGE_FETCH,
+                    GeneralProtection(f"fetch at {gva:#x}, outside the enclave"),
+                )
+            return page.permissions if self.visible(page.hpa) else 0
+        if page.hpa not in self.epcm:
+            if self.checks.on(rules.ELRANGE_EPC):
+                fault = epcm_fault(gva, access, "an enclave address is backed by ordinary memory")
+                raise self.checks.refuse(rules.ELRANGE_EPC, fault)
+            return page.permissions
+        return page.permissions & self.epcm.authorize(enclave, gva, page.hpa, access)
+
+    def visible(self, hpa: int) -> bool:
+        """Whether software outside an enclave reaches ``hpa``; if not, it gets the abort page."""
+        if hpa not in self.prm or not self.checks.on(rules.ABORT_PAGE):
+            return True
+        self.checks.report(rules.ABORT_PAGE, f"{hpa:#x} is enclave memory: reads give all ones")
+        return False
+
+    def instruction(self, lp: LogicalProcessor, mnemonic: str) -> None:
+        """#UD for what an enclave may not execute. See `tee_sim.machine.mmu.Guard`."""
+        if lp.context is None or mnemonic not in LEGAL_OUTSIDE_ONLY:
+            return
+        if mnemonic == "INT3" and self.entries[lp.index].opted_in:
+            return
+        if self.checks.on(rules.ILLEGAL_INSTRUCTION):
+            fault = InvalidOpcode(f"{mnemonic} is illegal inside an enclave")
+            raise self.checks.refuse(rules.ILLEGAL_INSTRUCTION, fault)
+
+    # Helpers of the leaves
+
+    def translate(self, lp: LogicalProcessor, gva: int, access: int) -> int:
+        """Physical page of a leaf's memory operand, by the host's page tables.
+
+        Raises:
+            PageFault: not mapped, or not backed by the EPC.
+        """
+        hpa = walk(self.machine.dram.qwords, lp.cr3, gva, access).hpa
+        if hpa not in self.epcm:
+            raise PageFault(f"operand {gva:#x} is not an EPC page", address=gva, error_code=0x5)
+        return hpa
+
+    def require_epc_page(self, hpa: int, what: str) -> None:
+        """Raise unless ``hpa`` is the address of an EPC page."""
+        if not is_aligned(hpa):
+            raise GeneralProtection(f"{what} {hpa:#x} is not page-aligned")
+        if hpa not in self.epcm:
+            raise PageFault(f"{what} {hpa:#x} is not in the EPC", address=hpa)

@@ -1,0 +1,257 @@
+"""The front door: one server with a chosen TEE, and everything outside the TEE in your hands.
+
+    host = Platform("sgx-tme")
+    vault = host.create_enclave("vault")
+    digest = vault.make_secret("1234")
+    host.adversary.read(vault.physical("vault_secret"), 32)      # all ones
+
+`Platform` wires a machine, a monitor and a hypervisor together; each stays usable on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tee_sim.abi.image import measure
+from tee_sim.abi.sgx import AttributesMask
+from tee_sim.abi.sgx_sign import SIGSTRUCT
+from tee_sim.checks import Check, Checks
+from tee_sim.errors import UsageError
+from tee_sim.hypervisor.guest import Guest
+from tee_sim.hypervisor.honest import Host, Launch
+from tee_sim.hypervisor.malicious import Adversary
+from tee_sim.hypervisor.plain import Unprotected
+from tee_sim.hypervisor.sgx import SGXDriver, SGXGuest, production
+from tee_sim.machine.cpu import DEFAULT_BUDGET
+from tee_sim.machine.dram import DRAM
+from tee_sim.machine.encryption import TREE_CHECKS, XTS, XTS_CHECKS, Engine
+from tee_sim.machine.entropy import Entropy
+from tee_sim.machine.machine import Machine, Monitor
+from tee_sim.monitors.sgx.checks import CHECKS as SGX_CHECKS
+from tee_sim.monitors.sgx.processor import SGX
+from tee_sim.monitors.sgx.sigstruct import load_attacker_key, load_signing_key, sign
+from tee_sim.sdk.host import Callback, Enclave
+from tee_sim.sdk.image import Program, load_program
+from tee_sim.trace import Event, Recorder
+from tee_sim.units import MIB, PAGE, align_up
+
+
+@dataclass(frozen=True)
+class TEE:
+    """One column of the attack matrix.
+
+    Attributes:
+        name: what `Platform` is given.
+        title: what is shown.
+        checks: the named checks that it has.
+        target: which form of a program runs on it.
+        memory: in one sentence, how its memory is protected.
+    """
+
+    name: str
+    title: str
+    checks: tuple[Check, ...]
+    target: str
+    memory: str
+
+
+TEES = {
+    tee.name: tee
+    for tee in (
+        TEE("none", "no TEE", (), "none", "none: memory is plaintext and the kernel's"),
+        TEE(
+            "sgx-mee",
+            "SGX (client, integrity tree)",
+            SGX_CHECKS + TREE_CHECKS,
+            "sgx",
+            "counter mode, a MAC for each line, a tree of counters rooted on the die",
+        ),
+        TEE(
+            "sgx-tme",
+            "SGX (server, no tree)",
+            SGX_CHECKS + XTS_CHECKS,
+            "sgx",
+            "AES-XTS with one key for all memory; no integrity, no freshness",
+        ),
+    )
+}
+"""The platforms, in the order of the matrix."""
+
+MEMORY, EPC_SIZE = 256 * MIB, 96 * MIB
+ALL_BITS = (1 << 64) - 1
+
+
+class DeployedEnclave(Enclave):
+    """A program running on a `Platform`: its ecalls are methods of this object.
+
+    Attributes:
+        program: what was built: symbols, layout, interface.
+        guest: how the host runs it: page tables, interruptions.
+        mrenclave: its measurement, 32 bytes; None on a platform that does not measure.
+    """
+
+    def __init__(self, program: Program, guest: Guest, ocalls: Mapping[str, Callback] | None):
+        self.program, self.guest = program, guest
+        super().__init__(program.interface, guest, name=program.name, ocalls=ocalls)
+
+    @property
+    def mrenclave(self) -> bytes | None:
+        """The measurement that the processor made while it was loaded."""
+        return self.guest.mrenclave if isinstance(self.guest, SGXGuest) else None
+
+    def address(self, symbol: str) -> int:
+        """Linear address of a global symbol of the program (public: the image is)."""
+        if symbol not in self.program.symbols:
+            known = ", ".join(sorted(self.program.symbols))
+            raise UsageError(f"{self.name} has no symbol '{symbol}'; it has {known}")
+        return self.guest.base + self.program.symbols[symbol]
+
+    def physical(self, symbol: str) -> int:
+        """Physical address of a global symbol, by the host's page tables."""
+        found = self.guest.space.translate(self.address(symbol))
+        if found is None:
+            raise UsageError(f"'{symbol}' is not mapped at the moment")
+        return found
+
+    def close(self) -> None:
+        """Remove the enclave and give its memory back."""
+        self.guest.close()
+
+
+class Platform:
+    """One simulated server.
+
+    Args:
+        tee: ``"none"``, ``"sgx-mee"`` or ``"sgx-tme"``; see `TEES`.
+        seed: makes keys, RDRAND and so every run reproducible; None for real entropy.
+        without: names of checks to build the server without.
+        memory: bytes of physical memory.
+        epc: bytes of it that are enclave page cache (SGX).
+        processors: how many logical processors.
+        cache_pages: pages of protected memory that fit on the die in plaintext.
+        budget: instructions that one uninterrupted run of a guest may take.
+        trace: record every event in ``events``, TLB fills included; slower.
+
+    Attributes:
+        machine: the hardware.
+        host: its kernel.
+        adversary: the same kernel, gone bad, with a probe on the memory bus.
+        checks: which named checks are in force.
+
+    Raises:
+        UsageError: no such TEE or check.
+    """
+
+    def __init__(
+        self,
+        tee: str = "sgx-tme",
+        *,
+        seed: int | None = 0,
+        without: Collection[str] = (),
+        memory: int = MEMORY,
+        epc: int = EPC_SIZE,
+        processors: int = 4,
+        cache_pages: int = 16384,
+        budget: int = DEFAULT_BUDGET,
+        trace: bool = False,
+    ) -> None:
+        if tee not in TEES:
+            raise UsageError(f"no platform '{tee}'; there are {', '.join(TEES)}")
+        if isinstance(without, str):
+            raise UsageError(f"'without' is a set of names: without={{{without!r}}}")
+        self.tee = TEES[tee]
+        self.recorder = Recorder() if trace else None
+        self.checks = Checks(self.tee.checks, without, self.recorder)
+        entropy, dram = Entropy(seed), DRAM(memory)
+        ordinary, monitor = self._monitor(dram, entropy, epc)
+        self.machine = Machine(
+            dram,
+            monitor,
+            self.checks,
+            entropy,
+            processors=processors,
+            cache_pages=cache_pages,
+            budget=budget,
+        )
+        driver = None
+        if isinstance(monitor, SGX):
+            monitor.machine = self.machine
+            driver = SGXDriver(monitor)
+        self.host = Host(self.machine, ordinary, driver)
+        self.adversary = Adversary(self.host)
+
+    def _monitor(self, dram: DRAM, entropy: Entropy, epc: int) -> tuple[range, Monitor]:
+        """The ordinary memory, and the TEE's rules for the rest."""
+        if self.tee.name == "none":
+            return range(PAGE, dram.size), Unprotected()
+        metadata = 0
+        if self.tee.name == "sgx-mee":
+            from tee_sim.machine.tree import CounterTree
+
+            metadata = align_up(CounterTree.metadata_size(epc))
+        start = dram.size - align_up(epc) - metadata
+        if start < 16 * MIB:
+            raise UsageError(f"{dram.size // MIB} MiB of memory is too small for this EPC")
+        frames = range(start, start + align_up(epc))
+        engine: Engine
+        if metadata:
+            engine = CounterTree(
+                dram, self.checks, entropy, protected=frames, metadata_hpa=frames.stop
+            )
+        else:
+            engine = XTS(dram, self.checks, entropy)
+        return range(PAGE, start), SGX(frames, range(start, dram.size), engine, self.checks)
+
+    @property
+    def events(self) -> list[Event]:
+        """What happened so far, oldest first; needs ``trace=True``."""
+        if self.recorder is None:
+            raise UsageError("build the Platform with trace=True to record events")
+        return self.recorder.events
+
+    def create_enclave(
+        self,
+        program: str | Path | Program,
+        *,
+        debug: bool = False,
+        ocalls: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> DeployedEnclave:
+        """Build, sign, load, measure and initialise a program.
+
+        The author's part (build and sign, with the published teaching key) and the host's part
+        (load) both happen here; `Host.launch` is the host's part alone.
+
+        Args:
+            program: the name of an example, a directory with a program, or a built one.
+            debug: ask for, and sign for, a debug enclave.
+            ocalls: callbacks for the functions that the program calls outside.
+
+        Raises:
+            BuildError: the program does not compile.
+            SGXError, Fault: the processor refused it.
+            UsageError: no such program, or not enough memory.
+        """
+        if not isinstance(program, Program):
+            program = load_program(program, self.tee.target)
+        sigstruct = signature(measure(program.image), debug) if self.tee.target == "sgx" else None
+        launch = Launch(program.name, program.image, sigstruct, production(debug=debug))
+        return DeployedEnclave(program, self.host.launch(launch), ocalls)
+
+    def __repr__(self) -> str:
+        without = f", without={sorted(self.checks.without)}" if self.checks.without else ""
+        return f"<Platform {self.tee.name}: {self.tee.title}{without}>"
+
+
+@lru_cache(maxsize=256)
+def signature(mrenclave: bytes, debug: bool = False, attacker: bool = False) -> SIGSTRUCT:
+    """A SIGSTRUCT for a measurement, by a published teaching key: the author's, or the host's."""
+    return sign(
+        mrenclave,
+        load_attacker_key() if attacker else load_signing_key(),
+        attributes=production(debug=debug),
+        attributemask=AttributesMask(flags=ALL_BITS, xfrm=ALL_BITS),
+    )
