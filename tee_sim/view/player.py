@@ -1,0 +1,168 @@
+"""A picture in steps: frames that are drawn in Python and stepped through in the page.
+
+    Player(2 frames: A door)
+
+The page does the stepping, so a step costs no message to the kernel; ``step`` still arrives in
+Python. The same JavaScript works without a kernel and without a network (`Player.to_html`).
+Jupyter is needed only to *show* a Player as a widget; this module imports without it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from tee_sim.errors import UsageError
+from tee_sim.view.markup import asset, clean, document, esc, save
+from tee_sim.view.svg import describe, still
+
+SCRIPT = asset("player.js")
+STYLE = asset("player.css")
+
+# Without a kernel: find the figures that no script has woken yet, and give each its own model.
+_WAKE = """
+for (const el of document.querySelectorAll(".tee-home:not([data-awake])")) {
+  const state = { step: 0, ...JSON.parse(el.querySelector("script").textContent) };
+  el.setAttribute("data-awake", "true");
+  render({ el, model: {
+    get: (name) => state[name], set: (name, value) => { state[name] = value; },
+    save_changes() {}, on() {}, off() {},
+  } });
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One step of a `Player`.
+
+    Attributes:
+        svg: an ``<svg>`` element with a ``viewBox``.
+        caption: one or two sentences that say what happens in this step.
+        alt: what the drawing shows, for a reader who does not see it.
+    """
+
+    svg: str
+    caption: str
+    alt: str
+
+
+class Player:
+    """Frames and the step that is shown.
+
+    Args:
+        frames: at least one.
+        title: a few words, shown above the drawing.
+
+    Raises:
+        UsageError: there is no frame, or a frame is not a well-formed ``<svg>`` element.
+    """
+
+    def __init__(self, frames: Sequence[Frame], title: str = "") -> None:
+        if not frames:
+            raise UsageError("a Player needs at least one Frame")
+        for i, frame in enumerate(frames):
+            _require_svg(frame.svg, i)
+        self.frames = tuple(frames)
+        self.title = clean(title)
+        self._step = 0
+        self._widget: Any = None
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __repr__(self) -> str:
+        count = f"{len(self)} frame{'s' if len(self) != 1 else ''}"
+        return f"Player({count}: {' '.join(self.title.split())})"
+
+    @property
+    def step(self) -> int:
+        """The frame that is shown, from 0. Setting it moves the picture in the page, too."""
+        return int(self._widget.step) if self._widget is not None else self._step
+
+    @step.setter
+    def step(self, value: int) -> None:
+        if not 0 <= value < len(self):
+            raise UsageError(f"step {value}: this Player has steps 0 to {len(self) - 1}")
+        self._step = value
+        if self._widget is not None:
+            self._widget.step = value
+
+    @property
+    def widget(self) -> Any:
+        """The anywidget behind it, made on first use.
+
+        Raises:
+            UsageError: anywidget is not installed.
+        """
+        if self._widget is None:
+            try:
+                from tee_sim.view.widget import PlayerWidget
+            except ImportError as error:
+                raise UsageError(
+                    "showing a Player in a notebook needs anywidget: pip install anywidget "
+                    "(or use player.to_html('file.html') and open that file)"
+                ) from error
+            self._widget = PlayerWidget(frames=self._state(), title=self.title, step=self._step)
+            self._widget.text = repr(self)
+        return self._widget
+
+    def to_html(self, path: Path | str | None = None) -> str:
+        """One page that steps with no kernel and no network; also written to ``path`` if given."""
+        return save(document(self.title or "Picture in steps", self.fragment()), path)
+
+    def fragment(self) -> str:
+        """The same as a piece of HTML: the first frame, then the script that steps."""
+        state = json.dumps({"frames": self._state(), "title": self.title}, sort_keys=True)
+        script = SCRIPT.replace("export default { render };", _WAKE)
+        return (
+            f'<style>{STYLE}</style><div class="tee-home">{self._still()}'
+            f'<script type="application/json">{state.replace("<", chr(92) + "u003c")}</script>'
+            f"</div><script>(() => {{\n{script}}})();</script>"
+        )
+
+    def _still(self) -> str:
+        """The first frame and all captions, for a page that runs no script."""
+        frame = self.frames[0]
+        title = f'<p class="tee-title">{esc(self.title)}</p>' if self.title else ""
+        steps = "".join(f"<li>{esc(f.caption)} {esc(f.alt)}</li>" for f in self.frames)
+        more = f'<details class="tee-steps"><summary>All steps as text</summary><ol>{steps}</ol>'
+        return (
+            f'<figure class="tee-player">{title}'
+            f'<div class="tee-stage">{still(frame.svg, self.title, frame.alt)}</div>'
+            f'<p class="tee-caption">{esc(frame.caption)}</p>'
+            + (f"{more}</details>" if len(self) > 1 else "")
+            + "</figure>"
+        )
+
+    def _state(self) -> list[dict[str, str]]:
+        """The frames as the page gets them."""
+        return [
+            {
+                "svg": describe(f.svg, self.title, f.alt),
+                "caption": clean(f.caption),
+                "alt": clean(f.alt),
+            }
+            for f in self.frames
+        ]
+
+    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The widget for a live notebook, HTML for a published one, text for a comparison."""
+        data = dict(self.widget.mimebundle())
+        data["text/plain"] = repr(self)
+        data["text/html"] = self.fragment()
+        return data, {}
+
+
+def _require_svg(svg: str, index: int) -> None:
+    """Refuse a frame that would break the page around it."""
+    try:
+        tag = ElementTree.fromstring(svg).tag
+    except (ElementTree.ParseError, UnicodeEncodeError) as error:
+        raise UsageError(f"frame {index} is not well-formed SVG: {error}") from error
+    if tag.rpartition("}")[2] != "svg":
+        raise UsageError(f"frame {index} must be one <svg> element, not <{tag}>")
