@@ -1,0 +1,314 @@
+"""The scenes: well-formed, stable, inside their frame, and no text over another."""
+
+from __future__ import annotations
+
+import base64
+import re
+import struct
+import zlib
+from itertools import combinations
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tee_sim.errors import UsageError
+from tee_sim.view import (
+    Picture,
+    Player,
+    Stage,
+    bitmap,
+    card,
+    changed_blocks,
+    funnel,
+    matrix_table,
+    memory_map,
+    memory_picture,
+    record_strip,
+    two_screens,
+)
+from tee_sim.view.palette import owner_styles
+from tee_sim.view.png import gray_png
+from tee_sim.view.text import text_width, wrap
+
+PAGE = 4096
+SVG = "{http://www.w3.org/2000/svg}"
+LONG = "the kernel changed the entry that maps this page a moment ago and says nothing of it; " * 3
+
+
+def regions(word: str = "") -> list[tuple[str, int, int, str, str]]:
+    return [
+        ("host kernel" + word, 0, 256 * PAGE, "host", "its own page tables" + word),
+        ("SECS", 256 * PAGE, PAGE, "enclave 1" + word, ""),
+        ("code" + word, 257 * PAGE, 3 * PAGE, "enclave 2", LONG),
+        ("free", 300 * PAGE, 100, "free", word),
+    ]
+
+
+def stages(word: str = "") -> list[Stage]:
+    return [
+        Stage("page table" + word, LONG, "info", "Intel SDM" + word),
+        Stage("EPCM.VALID", "in use" + word, "pass"),
+        Stage("EPCM.ENCLAVESECS" + word, "nobody asks", "off", LONG),
+        Stage("EPCM.ENCLAVEADDRESS", "it belongs elsewhere", "refuse", "Intel SDM, EPCM"),
+        Stage("DRAM", "", "info"),
+    ]
+
+
+def moments(word: str = "") -> list[tuple[str, str, str]]:
+    return [
+        ("starts the enclave" + word, "OE_OK\n" * 3, ""),
+        (LONG, "ff " * 64 + word, word),
+        ("waits", "", LONG + word),
+    ]
+
+
+def records(word: str = "", pages: int = 3) -> list[tuple[str, str]]:
+    out = [("ECREATE", "size 0x100000" + word)]
+    for i in range(pages):
+        out.append(("EADD", f"offset {i * PAGE:#x} " + (LONG if i == 1 else word)))
+        out += [("EEXTEND", "")] * (16 if i else 40)
+    return out
+
+
+def scenes(word: str = "") -> dict[str, Picture | Player]:
+    changed = changed_blocks(bytes(4096), bytes(100) + b"\1" + bytes(3995))
+    return {
+        "memory": memory_map(regions(word), "m"),
+        "funnel": funnel(stages(word), "f"),
+        "passes": funnel([*stages(word)[:3], Stage("DRAM", LONG, "info")], "f"),
+        "screens": two_screens(moments(word), "s"),
+        "records": record_strip(records(word), "r", [bytes([i] * 32) for i in range(4)]),
+        "many": record_strip(records(word, 80), "r"),
+        "bytes": memory_picture([("before" + word, bytes(4096), None), (LONG, b"x", changed)] * 2),
+        "bits": bitmap("01?1" * 16, 16, "b" + word, truth="0111" * 16),
+    }
+
+
+def drawings(scene: Picture | Player) -> list[ElementTree.Element]:
+    frames = scene.frames if isinstance(scene, Player) else [scene.frame]
+    return [ElementTree.fromstring(frame.svg) for frame in frames]
+
+
+def boxes(svg: ElementTree.Element) -> list[tuple[str, float, float, float, float]]:
+    """Every text with its left, top, right and bottom edge."""
+    out = []
+    for node in svg.iter(f"{SVG}text"):
+        text, size = node.text or "", float(node.get("font-size", "0"))
+        mono = "monospace" in node.get("font-family", "")
+        width = text_width(text, size, mono=mono, bold=node.get("font-weight") == "700")
+        shift = {"middle": width / 2, "end": width}.get(node.get("text-anchor", ""), 0)
+        x, y = float(node.get("x", "0")) - shift, float(node.get("y", "0"))
+        out.append((text, x, y - 0.8 * size, x + width, y + 0.22 * size))
+    return out
+
+
+def assert_inside(svg: ElementTree.Element) -> None:
+    _, _, width, height = map(float, svg.get("viewBox", "").split())
+    for text, left, top, right, bottom in boxes(svg):
+        assert left >= 0, text
+        assert right <= width, text
+        assert top >= 0, text
+        assert bottom <= height, text
+
+
+@pytest.mark.parametrize("name", scenes())
+def test_no_text_covers_another(name: str) -> None:
+    for svg in drawings(scenes()[name]):
+        assert_inside(svg)
+        for one, two in combinations(boxes(svg), 2):
+            apart = one[3] <= two[1] or two[3] <= one[1] or one[4] <= two[2] or two[4] <= one[2]
+            assert apart, (one, two)
+
+
+@pytest.mark.parametrize("name", scenes())
+def test_text_is_large_enough(name: str) -> None:
+    for svg in drawings(scenes()[name]):
+        assert svg.get("width") == "900"
+        assert all(float(node.get("font-size", "0")) >= 12 for node in svg.iter(f"{SVG}text"))
+
+
+@pytest.mark.parametrize("name", scenes())
+def test_two_builds_are_alike(name: str) -> None:
+    one, two = scenes()[name], scenes()[name]
+    assert one.to_html() == two.to_html()
+    assert repr(one) == repr(two)
+    assert " id=" not in one.to_html()
+
+
+@pytest.mark.parametrize("name", scenes())
+def test_all_frames_of_a_scene_have_one_size(name: str) -> None:
+    assert len({svg.get("viewBox") for svg in drawings(scenes()[name])}) == 1
+
+
+HOSTILE = st.one_of(
+    st.text(),
+    st.sampled_from(["</svg><script>x</script>", "\"'<>&", "\0\x1b\u202e\ud800", "]]>", "W" * 300]),
+)
+
+
+@settings(max_examples=12, deadline=None)
+@given(word=HOSTILE)
+def test_hostile_labels_cannot_break_a_drawing(word: str) -> None:
+    for name, scene in scenes(word).items():
+        calm = drawings(scenes()[name])[0]
+        for svg in drawings(scene):
+            assert_inside(svg)
+            assert {node.tag for node in svg.iter()} <= {node.tag for node in calm.iter()} | {
+                f"{SVG}text",
+                f"{SVG}path",
+            }
+
+
+def outcome(verdict: str, **more: Any) -> dict[str, Any]:
+    return {"verdict": verdict, "check": "", "layers": [], "variant": "", "detail": "", **more}
+
+
+def matrix(word: str = "") -> dict[str, Any]:
+    first = {
+        "none": outcome("succeeds", detail=word),
+        "a": outcome("blocked", check="EPCM.VALID" + word, layers=["EPCM.VALID", "TLB.FLUSH"]),
+        "b": outcome("ciphertext", variant="patched", unverified=True),
+    }
+    attack = {"name": "read" + word, "row": 1, "reference": word, "title": "Reads" + word}
+    rest = {"none": outcome("detected"), "a": outcome("not-applicable")}
+    return {
+        "platforms": ["none", "a", "b"],
+        "attacks": [{**attack, "outcomes": first}, {**attack, "row": 2, "outcomes": rest}],
+    }
+
+
+def fragment(html: str) -> ElementTree.Element:
+    return ElementTree.fromstring(html.replace("<wbr>", ""))
+
+
+def test_the_matrix_has_a_word_and_a_symbol_in_each_cell() -> None:
+    table = fragment(matrix_table(matrix()).body)
+    cells = ["".join(cell.itertext()) for cell in table.iter("td")]
+    assert len(cells) == 6
+    for cell, words in zip(cells, ["✗ succeeds", "■ blocked", "≈ ciphertext"], strict=False):
+        assert cell.replace("\xa0", " ").startswith(words)
+    assert "Behind it: TLB.FLUSH." in cells[1]
+    assert "(unverified)" in cells[2]
+    assert cells[5] == "not run"
+    scopes = [cell.get("scope") for cell in table.iter("th")]
+    assert scopes == ["col"] * 4 + ["row"] * 2
+    assert len(list(table.iter("li"))) == 5
+
+
+def test_an_unknown_verdict_is_refused() -> None:
+    data = {"platforms": ["a"], "attacks": [{"name": "x", "outcomes": {"a": outcome("maybe")}}]}
+    with pytest.raises(UsageError, match="maybe"):
+        matrix_table(data)
+
+
+@given(word=HOSTILE)
+def test_hostile_words_cannot_break_a_table_or_a_card(word: str) -> None:
+    fragment(matrix_table(matrix(word), word).body)
+    fragment(card("adversary", word, [word, (word, word)]).body)
+
+
+def test_a_card_groups_its_pairs() -> None:
+    made = card("adversary", "Kernel", [("controls", "memory"), ("wants", "it"), "A sentence."])
+    assert repr(made) == "Adversary(Kernel)"
+    body = fragment(made.body)
+    assert len(list(body.iter("dl"))) == 1
+    assert [node.text for node in body.iter("dt")] == ["controls", "wants"]
+
+
+def test_an_unknown_kind_of_card_is_refused() -> None:
+    with pytest.raises(UsageError, match="adversary, prediction"):
+        card("villain", "x")
+
+
+def test_regions_that_overlap_are_refused() -> None:
+    with pytest.raises(UsageError, match="overlap at 0x800"):
+        memory_map([("a", 0, 0x1000, "host", ""), ("b", 0x800, 0x1000, "host", "")])
+
+
+def test_owners_differ_in_colour_and_pattern() -> None:
+    styles = owner_styles(["host", "a", "b", "c", "d", "e", "f", "g", "free"])
+    assert len({style.colour for style in styles.values()}) == 9
+    assert len({style.pattern for style in styles.values()}) == 9
+
+
+def test_the_funnel_ends_at_the_first_refusal() -> None:
+    player = funnel(stages(), "f")
+    assert len(player) == 5
+    assert "REFUSED" in player.frames[-1].caption
+    assert "never reached" in player.frames[-1].svg
+    assert "The access does not happen." in player.frames[-1].svg
+    assert "The access completes." in funnel(stages()[:3]).frames[-1].svg
+
+
+def test_the_funnel_does_not_tell_in_advance() -> None:
+    first = funnel(stages(), "f").frames[0]
+    assert "REFUSED" not in first.svg + first.alt + first.caption
+    assert "never reached" not in funnel(stages(), "f").frames[3].svg
+
+
+def test_a_stage_with_an_unknown_verdict_is_refused() -> None:
+    with pytest.raises(UsageError, match="pass, refuse, off, info"):
+        Stage("x", "y", "perhaps")  # type: ignore[arg-type]
+
+
+def test_a_digest_belongs_to_a_record_or_to_a_group() -> None:
+    rows = [("ECREATE", "a"), ("EADD", "b"), ("EEXTEND", "c")]
+    by_group = record_strip(rows, "r", [b"\1" * 32, b"\3" * 32])
+    by_record = record_strip(rows, "r", [b"\1" * 32, b"\2" * 32, b"\3" * 32])
+    assert by_group.to_html() == by_record.to_html()
+    assert "03030303…0303" in by_group.frames[1].caption
+    with pytest.raises(UsageError, match="4 digests fit neither 3 records nor 2 groups"):
+        record_strip(rows, "r", [b""] * 4)
+
+
+def test_a_long_measurement_is_folded() -> None:
+    player = record_strip(records("", 80), "r")
+    assert len(player) == 12
+    folded = [frame.caption for frame in player.frames if "more of the same" in frame.caption]
+    assert folded == ["70 more of the same kind of group, with 1120 EEXTEND records."]
+
+
+def test_the_png_holds_the_bytes() -> None:
+    data = bytes(range(200))
+    png = gray_png(data, 64)
+    assert struct.unpack(">II", png[16:24]) == (64, 4)
+    start = png.index(b"IDAT")
+    size = struct.unpack(">I", png[start - 4 : start])[0]
+    raw = zlib.decompress(png[start + 4 : start + 4 + size])
+    pixels = b"".join(raw[i + 1 : i + 65] for i in range(0, len(raw), 65))
+    assert pixels == data.ljust(256, b"\xff")
+
+
+def test_changed_blocks_are_found_and_outlined() -> None:
+    before, after = bytes(256), bytes(40) + b"x" + bytes(215)
+    assert changed_blocks(before, after) == {2}
+    assert changed_blocks(before, after, block=64) == {0}
+    assert changed_blocks(before, before[:16]) == set(range(1, 16))
+    picture = memory_picture([("after", after, {2})])
+    assert "1 of 16 blocks changed" in picture.frame.alt
+    images = re.findall(r'href="data:image/png;base64,([^"]+)"', picture.frame.svg)
+    assert base64.b64decode(images[0]) == gray_png(after, 64)
+
+
+def test_blocks_must_fit_the_row() -> None:
+    with pytest.raises(UsageError, match="whole blocks"):
+        memory_picture([("x", bytes(64), None)], width_bytes=40)
+
+
+def test_a_bitmap_counts_what_is_wrong() -> None:
+    picture = bitmap([1, 0, None, True], 2, truth="1110")
+    assert picture.frame.alt.startswith("1 of 4 bits right, 2 wrong")
+    with pytest.raises(UsageError, match="not a bit"):
+        bitmap([2], 1)
+    with pytest.raises(UsageError, match="true bitmap has 3"):
+        bitmap("01", 2, truth="011")
+
+
+@given(text=st.text(), width=st.integers(40, 800))
+def test_wrapped_lines_fit_and_lose_nothing(text: str, width: int) -> None:
+    lines = wrap(text, width, 14)
+    assert all(text_width(line, 14) <= width for line in lines)
+    assert "".join("".join(lines).split()) == "".join(text.split())
