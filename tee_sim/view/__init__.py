@@ -1,0 +1,40 @@
+"""Pictures for notebooks: drawn from plain data, stepped through in the page.
+
+Nothing here knows the machine or a monitor. `tee_sim.view.player` shows frames; each ``scene_*``
+module turns one kind of data into frames; `exercise` checks answers without showing them.
+Importing this package needs no Jupyter.
+"""
+
+from tee_sim.view.cards import card
+from tee_sim.view.exercise import Exercise, Prediction, cause_is, predict, seal
+from tee_sim.view.markup import Html
+from tee_sim.view.matrix import matrix_table
+from tee_sim.view.picture import Picture
+from tee_sim.view.player import Frame, Player
+from tee_sim.view.scene_bytes import bitmap, changed_blocks, memory_picture
+from tee_sim.view.scene_funnel import Stage, funnel
+from tee_sim.view.scene_memory import memory_map
+from tee_sim.view.scene_records import record_strip
+from tee_sim.view.scene_screens import two_screens
+
+__all__ = [
+    "Exercise",
+    "Frame",
+    "Html",
+    "Picture",
+    "Player",
+    "Prediction",
+    "Stage",
+    "bitmap",
+    "card",
+    "cause_is",
+    "changed_blocks",
+    "funnel",
+    "matrix_table",
+    "memory_map",
+    "memory_picture",
+    "predict",
+    "record_strip",
+    "seal",
+    "two_screens",
+]
