@@ -110,7 +110,7 @@ class Interface:
 
 def _integers() -> dict[str, CType]:
     """Every integer type, under each of its usual spellings (sorted words, without `int`)."""
-    types = {"char": CType("char", "int", 1), "signed char": CType("signed char", "int", 1)}
+    types = {"char": CType("char", "int", 1), "char signed": CType("signed char", "int", 1)}
     types["char unsigned"] = CType("unsigned char", "uint", 1)
     for words, size in (("short", 2), ("", 4), ("long", 8), ("long long", 8)):
         signed = CType(words or "int", "int", size)

@@ -25,8 +25,9 @@ static volatile int runtime_state = NOT_STARTED;
 static volatile bool aborted = false;
 
 typedef void (*constructor_t)(void);
-extern const constructor_t __init_array_start[] __attribute__((visibility("hidden")));
-extern const constructor_t __init_array_end[] __attribute__((visibility("hidden")));
+/* Not const: the relocation changes them, and they must not be read before it. */
+extern constructor_t __init_array_start[] __attribute__((visibility("hidden")));
+extern constructor_t __init_array_end[] __attribute__((visibility("hidden")));
 
 /* Once in the life of the enclave, in whichever thread comes first. The relocation happens in here
  * and not in the loader, so that the measured bytes do not depend on the load address. */
@@ -40,8 +41,8 @@ static void start_runtime(const tee_thread_t* thread)
         return;
     }
     tee_relocate();
-    tee_heap_init((uint8_t*)__ehdr_start + thread->heap, thread->heap_size);
-    for (const constructor_t* next = __init_array_start; next != __init_array_end; next++)
+    tee_heap_init(__ehdr_start + thread->heap, thread->heap_size);
+    for (constructor_t* next = __init_array_start; next != __init_array_end; next++)
         (*next)();
     __atomic_store_n(&runtime_state, STARTED, __ATOMIC_RELEASE);
 }

@@ -16,8 +16,9 @@ typedef struct {
     uint64_t arena_base, arena_size, arena_used;
 } tee_thread_t;
 
-/* The first byte of the image: the linker puts the ELF header there. */
-extern const uint8_t __ehdr_start[] __attribute__((visibility("hidden")));
+/* The first byte of the image: the linker puts the ELF header there. Not const, because addresses of
+ * things that do change are computed from it. */
+extern uint8_t __ehdr_start[] __attribute__((visibility("hidden")));
 
 /* The thread data of the caller. */
 static inline tee_thread_t* tee_thread(void)
