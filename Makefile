@@ -28,7 +28,7 @@ help: ## list these targets
 	@touch $@
 
 lab: .venv/.installed ## open the course in JupyterLab (LAB_ARGS=--no-browser and the like)
-	@$(PY) -m jupyterlab $(LAB_ARGS) notebooks/00_start_here.ipynb
+	@$(PY) -m jupyterlab --ServerApp.root_dir=. $(LAB_ARGS) notebooks/00_start_here.ipynb
 
 # The notebooks run one after another: nbval splits a notebook's cells over parallel workers.
 test: .venv/.installed ## the whole suite, notebooks included
