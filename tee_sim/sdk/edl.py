@@ -260,13 +260,13 @@ class _Reader:
     def _param(self, node: Tree[Token]) -> tuple[Param, Token]:
         tokens, trees = _tokens(node), _trees(node)
         stars = [token for token in tokens if token.type == "STAR"]
+        attributes = self._attributes([tree for tree in trees if tree.data == "attribute"])
         words = _tokens(trees[-1])
         for word in words:
             self._refuse_unsupported(word)
         name = tokens[-1] if stars else words.pop()
         ctype, const = self._type(words, name)
         self._check_name(name)
-        attributes = self._attributes([tree for tree in trees if tree.data == "attribute"])
         if len(stars) > 1:
             self.refuse(stars[1], "pointers to pointers are not supported: expected one '*'")
         if not stars:

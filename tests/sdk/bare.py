@@ -76,6 +76,20 @@ class Bare:
         """Bytes at a symbol of the program."""
         return self.read(self.base + self.program.symbols[symbol], size)
 
+    def trace_pages(self, pages: dict[int, str]) -> list[str]:
+        """From now on, record accesses to these pages: their letter, a capital for a write."""
+        trace: list[str] = []
+
+        def note(_uc: Uc, access: int, gva: int, *_rest: object) -> None:
+            letter = pages.get(gva & -4096)
+            if letter:
+                trace.append(letter.upper() if access == uc_const.UC_MEM_WRITE else letter)
+
+        kinds = uc_const.UC_HOOK_MEM_READ | uc_const.UC_HOOK_MEM_WRITE
+        self.uc.hook_add(kinds, note)
+        self.uc.ctl_flush_tb()  # hooks act only on blocks translated afterwards
+        return trace
+
     def enter(self, thread: int, rdi: int, rsi: int) -> tuple[int, int, int]:
         """One entry, up to the next exit: (RDI, RSI, RDX) there."""
         layout = self.program.threads[thread]
