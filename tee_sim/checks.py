@@ -11,6 +11,7 @@ them.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -55,6 +56,9 @@ class Checks:
         without: names of checks to build the Platform without.
         tracer: receives a `Refusal` each time a check stops something.
 
+    Attributes:
+        refusals: the most recent refusals, oldest first.
+
     Raises:
         UsageError: ``without`` names a check that this technology does not have.
     """
@@ -65,6 +69,7 @@ class Checks:
         self.known = {check.name: check for check in known}
         self.without = frozenset(without)
         self.tracer = tracer
+        self.refusals: deque[Refusal] = deque(maxlen=256)
         unknown = sorted(self.without - self.known.keys())
         if unknown:
             raise UsageError(
@@ -84,7 +89,9 @@ class Checks:
 
     def report(self, check: Check, detail: str) -> None:
         """Record that ``check`` stopped something without an error (e.g. the abort page)."""
-        self.emit(Refusal(check, detail))
+        refusal = Refusal(check, detail)
+        self.refusals.append(refusal)
+        self.emit(refusal)
 
     def emit(self, event: Event) -> None:
         """Pass any event on to the tracer."""

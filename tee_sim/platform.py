@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tee_sim.abi.image import measure
+from tee_sim.abi.image import Image, measure
 from tee_sim.abi.sgx import AttributesMask
 from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.checks import Check, Checks
@@ -237,9 +237,33 @@ class Platform:
         """
         if not isinstance(program, Program):
             program = load_program(program, self.tee.target)
-        sigstruct = signature(measure(program.image), debug) if self.tee.target == "sgx" else None
+        sigstruct = None
+        if self.tee.target == "sgx":
+            sigstruct = signature(self.measurement(program.image), debug)
         launch = Launch(program.name, program.image, sigstruct, production(debug=debug))
         return DeployedEnclave(program, self.host.launch(launch), ocalls)
+
+    def measurement(self, image: Image) -> bytes:
+        """MRENCLAVE that this kind of processor gives the image: what its author signs.
+
+        With every MEASURE check on that is `abi.image.measure`; otherwise the author measures on
+        the same weakened processor.
+        """
+        weak = self.host.sgx is not None and any("MEASURE" in name for name in self.checks.without)
+        if not weak:
+            return measure(image)
+        trial = Host.launch(self.host, Launch("trial", image, None))
+        assert isinstance(trial, SGXGuest), "only SGX has MEASURE checks"
+        try:
+            return trial.mrenclave
+        finally:
+            trial.close()
+
+    def sign_as_host(self, program: Program) -> SIGSTRUCT | None:
+        """What a malicious host does with a program of its own: sign it with its own key."""
+        if self.tee.target != "sgx":
+            return None
+        return signature(self.measurement(program.image), attacker=True)
 
     def __repr__(self) -> str:
         without = f", without={sorted(self.checks.without)}" if self.checks.without else ""

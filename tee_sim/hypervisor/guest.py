@@ -46,6 +46,8 @@ class Guest(ABC):
         handlers: who is asked at each interruption before the kernel gives up; newest first.
         timer: interrupt after this many instructions, again and again; None for no timer.
         trap_flag: enter with RFLAGS.TF set.
+        meanwhile: (n, action): after each n instructions, what other processors do while this
+            one stays inside.
         lost: why it cannot be called any more, or None.
     """
 
@@ -57,6 +59,7 @@ class Guest(ABC):
         self.handlers: list[Handler] = []
         self.timer: int | None = None
         self.trap_flag = False
+        self.meanwhile: tuple[int, Callable[[], None]] | None = None
         self.lost: EnclaveLost | None = None
         self.tcs_offsets = [p.offset for p in image.pages if p.page_type == PageType.TCS]
         self._borrowed: list[int] = []
@@ -133,9 +136,13 @@ class Guest(ABC):
         self._start(lp, self.tcs_offsets[thread], self._arguments(rdi, rsi))
         try:
             while True:
-                stop = lp.run(quantum or self.timer)
+                others = self.meanwhile
+                stop = lp.run(quantum or (others[0] if others else self.timer))
                 if stop.kind == "limit" and quantum:
                     yield
+                    continue
+                if stop.kind == "limit" and others:
+                    others[1]()
                     continue
                 if self._left(lp, stop):
                     registers = lp.registers()

@@ -13,9 +13,15 @@ from dataclasses import dataclass
 from tee_sim.errors import Fault, PageFault, UsageError
 from tee_sim.hypervisor.guest import Guest, Handler
 from tee_sim.hypervisor.honest import Host, Launch
-from tee_sim.machine.cpu import REGISTER_NAMES, LogicalProcessor
+from tee_sim.machine.cpu import FLAGS_INITIAL, REGISTER_NAMES, RFLAGS, RIP, LogicalProcessor
 from tee_sim.machine.paging import ADDRESS_MASK, PRESENT
 from tee_sim.units import PAGE
+
+CODE_ADDRESS = 0x0900_0000
+"""Where the host's own code is mapped in a victim's address space."""
+
+EXECUTE_LIMIT = 1_000_000
+"""Instructions that such code may run."""
 
 
 @dataclass(frozen=True)
@@ -146,18 +152,31 @@ class Adversary:
 
     @contextmanager
     def interrupting(
-        self, victim: Guest, every: int, look: Callable[[dict[str, int]], None]
+        self,
+        victim: Guest,
+        every: int,
+        look: Callable[[dict[str, int]], None],
+        *,
+        at_most: int | None = None,
     ) -> Iterator[None]:
         """Interrupt the victim after each ``every`` instructions (1: single-step) and look.
 
-        ``look`` is given the registers that the processor leaves for the host.
+        ``look`` is given the registers that the processor leaves for the host. After ``at_most``
+        interruptions the victim is left alone.
         """
         if every < 1:
             raise UsageError("interrupt after at least one instruction")
+        looked = 0
 
         def handler(_victim: Guest, lp: LogicalProcessor, event: Fault | None) -> bool:
+            nonlocal looked
+            if event is not None:
+                return False
             look(self.registers(lp))
-            return event is None
+            looked += 1
+            if looked == at_most:
+                victim.timer = None
+            return True
 
         old, victim.timer = victim.timer, every
         try:
@@ -165,6 +184,18 @@ class Adversary:
                 yield
         finally:
             victim.timer = old
+
+    @contextmanager
+    def meanwhile(self, victim: Guest, every: int, action: Callable[[], None]) -> Iterator[None]:
+        """Have ``action`` run after each ``every`` instructions, as if on another processor.
+
+        The victim is not interrupted: its processor stays inside, its TLB as it is.
+        """
+        old, victim.meanwhile = victim.meanwhile, (every, action)
+        try:
+            yield
+        finally:
+            victim.meanwhile = old
 
     @contextmanager
     def faulting(self, victim: Guest, handler: Callable[[int], bool]) -> Iterator[None]:
@@ -179,6 +210,36 @@ class Adversary:
     def registers(self, lp: LogicalProcessor) -> dict[str, int]:
         """The registers of a processor that has left the victim, by name."""
         return dict(zip(REGISTER_NAMES, lp.registers(), strict=True))
+
+    def execute(self, victim: Guest, code: bytes, *, processor: int = 0) -> None:
+        """Run user-mode code of the host's own in the victim's address space, outside the TEE.
+
+        The code ends with SYSCALL. It runs on the victim's processor without flushing its TLB, as
+        the rest of the process does right after the enclave has left.
+
+        Raises:
+            Fault: the code faulted.
+        """
+        lp = self.host.machine.processor(processor)
+        self.place_code(victim, code)
+        registers = [0] * 20
+        registers[RIP], registers[RFLAGS] = CODE_ADDRESS, FLAGS_INITIAL
+        lp.switch(victim.space.cr3)
+        lp.set_registers(registers)
+        stop = lp.run(EXECUTE_LIMIT)
+        if stop.fault is not None:
+            raise stop.fault
+        if stop.kind != "syscall":
+            raise UsageError(f"the code did not end with SYSCALL but with {stop.kind}")
+
+    def place_code(self, victim: Guest, code: bytes) -> int:
+        """Map a page of the host's own code into the victim's address space; its address."""
+        if len(code) > PAGE:
+            raise UsageError("host code fits one page")
+        hpa = victim.space.translate(CODE_ADDRESS) or self.host.frames.take()
+        self.host.machine.write(hpa, code.ljust(PAGE, b"\xcc"))
+        victim.space.map(CODE_ADDRESS, hpa, writable=False, executable=True)
+        return CODE_ADDRESS
 
     # Launch
 

@@ -22,13 +22,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tee_sim.errors import Fault, GeneralProtection, InvalidOpcode, OtherFault
+from tee_sim.errors import Fault, GeneralProtection, InvalidOpcode, OtherFault, PageFault
 from tee_sim.machine import fxsave
 from tee_sim.machine.cache import POOL_BASE
-from tee_sim.machine.decode import rdrand_target, sensitive_in
+from tee_sim.machine.decode import first_byte_touched, rdrand_target, sensitive_in
 from tee_sim.machine.emulator import Emulator
 from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.mmu import ABORT_BASE, MMU
+from tee_sim.machine.paging import PFEC_FETCH
 from tee_sim.units import PAGE
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
@@ -206,11 +207,20 @@ class LogicalProcessor:
         stop = self._pending
         if stop is not None and stop.kind == "fault":
             self._emulator.clear_exception()
+            self._locate(stop.fault)
         elif stop is None and status:
             # Every refusal is recorded by a hook; one that is not was cut short by a signal.
             self._emulator.clear_exception()
             raise KeyboardInterrupt
         return stop
+
+    def _locate(self, fault: Fault | None) -> None:
+        """Make the address of a data page fault exact: the engine reports its page alone."""
+        if not isinstance(fault, PageFault) or fault.error_code & PFEC_FETCH:
+            return
+        values = dict(zip(REGISTER_NAMES, self.registers(), strict=True))
+        code = self.mmu.peek(self, values["rip"], 15)
+        fault.address = first_byte_touched(code, fault.address & -PAGE, values.__getitem__)
 
     def _count_mode(self, mode: int) -> None:
         """Counting acts on code translated afterwards only, so a change drops the code cache."""

@@ -8,11 +8,17 @@ boundaries.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
-from capstone import CS_ARCH_X86, CS_MODE_64, Cs
+from capstone import CS_ARCH_X86, CS_MODE_64, CS_OP_MEM, Cs
+
+from tee_sim.units import PAGE
 
 _DISASSEMBLER = Cs(CS_ARCH_X86, CS_MODE_64)
+_DETAILED = Cs(CS_ARCH_X86, CS_MODE_64)
+_DETAILED.detail = True
 _LEGACY_PREFIXES = frozenset(b"\x66\xf2\xf3\xf0\x2e\x36\x3e\x26\x64\x65")
 
 SENSITIVE = frozenset(
@@ -50,6 +56,70 @@ def _is_vector_extension(instruction: bytes) -> bool:
         if byte not in _LEGACY_PREFIXES:
             return byte in (0xC4, 0xC5, 0x62)
     return False
+
+
+def first_byte_touched(
+    code: bytes, page: int, register: Callable[[str], int], size_hint: int = 8
+) -> int:
+    """The first byte of the page at ``page`` that an instruction accesses: what CR2 reports.
+
+    The engine names only the page of a refused access; the instruction and the registers say
+    the rest.
+
+    Args:
+        code: bytes from the faulting instruction on.
+        page: address of the faulting page.
+        register: value of a register by its name (``rax``, ``fsbase``, ...).
+        size_hint: bytes of an implicit stack access.
+
+    Returns:
+        An address in the page; its first byte if the instruction does not tell.
+    """
+    instruction = next(_DETAILED.disasm(code, 0, 1), None)
+    if instruction is None:
+        return page
+    for start, size in _operands(instruction, register, size_hint):
+        if start < page + PAGE and start + max(size, 1) > page:
+            return max(start, page)
+    return page
+
+
+def _operands(
+    instruction: Any, register: Callable[[str], int], size_hint: int
+) -> list[tuple[int, int]]:
+    """(address, bytes) of each memory operand, those of the stack included."""
+    found = []
+    for operand in instruction.operands:
+        if operand.type == CS_OP_MEM:
+            memory = operand.mem
+            address: int = memory.disp
+            for name, scale in ((memory.base, 1), (memory.index, memory.scale)):
+                if name:
+                    address += _value(instruction.reg_name(name), instruction, register) * scale
+            if memory.segment and instruction.reg_name(memory.segment) in ("fs", "gs"):
+                address += register(instruction.reg_name(memory.segment) + "base")
+            found.append((address & (1 << 64) - 1, operand.size))
+    mnemonic = instruction.mnemonic
+    if mnemonic.startswith(("push", "call")):
+        found.append((register("rsp") - size_hint, size_hint))
+    elif mnemonic.startswith(("pop", "ret")):
+        found.append((register("rsp"), size_hint))
+    elif mnemonic == "leave":
+        found.append((register("rbp"), size_hint))
+    return found
+
+
+def _value(name: str, instruction: Any, register: Callable[[str], int]) -> int:
+    """A base or index register; RIP is that of the next instruction."""
+    if name == "rip":
+        return register("rip") + int(instruction.size)
+    if name in ("riz", "eiz"):
+        return 0
+    if name.startswith("e"):
+        return register("r" + name[1:]) & 0xFFFFFFFF
+    if name.startswith("r") and name.endswith("d"):
+        return register(name[:-1]) & 0xFFFFFFFF
+    return register(name)
 
 
 def rdrand_target(code: bytes) -> tuple[int, int, int] | None:

@@ -21,7 +21,7 @@ uint8_t careless_page[PAGE] __attribute__((aligned(PAGE)));
 volatile uint8_t careless_table[PAGE] __attribute__((aligned(PAGE)));
 
 /* A promise to everybody who reads the program: read-only. */
-const volatile uint64_t careless_limit __attribute__((aligned(PAGE))) = 3;
+const volatile uint64_t careless_limit __attribute__((aligned(PAGE), used, retain)) = 3;
 
 static uint16_t careless_index;
 
@@ -85,7 +85,7 @@ uint64_t count(uint64_t rounds)
 
 /* Left in by its developer: leaves with the secret in four registers. Nothing calls it, and no ecall
  * leads here; only somebody who chooses where the enclave starts would reach it. */
-__attribute__((naked, used, noinline)) void careless_debug(void)
+__attribute__((naked, used, retain)) void careless_debug(void)
 {
     __asm__ volatile(
         "leaq careless_secret(%rip), %rbx\n"

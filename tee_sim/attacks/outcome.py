@@ -1,0 +1,160 @@
+"""What an attack is, and how it can end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from html import escape
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from tee_sim.checks import Check
+from tee_sim.errors import EnclaveLost, MachineCheck, TeeSimError
+
+if TYPE_CHECKING:
+    from tee_sim.platform import DeployedEnclave, Platform
+
+Verdict = Literal["blocked", "detected", "ciphertext", "succeeds", "not-applicable"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+STOPPED: tuple[Verdict, ...] = ("blocked", "detected", "ciphertext")
+"""Verdicts under which the attacker did not get what it wanted."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one attack ended on one platform.
+
+    Attributes:
+        verdict: one of `VERDICTS`.
+        detail: one sentence on what was seen.
+        check: name of the check that stopped it; empty if none did.
+        layers: every check that had to be switched off, in order, until the verdict changed;
+            filled in by the matrix.
+        variant: which program or option, where the row has several.
+        leaked: what the attacker got hold of.
+    """
+
+    verdict: Verdict
+    detail: str
+    check: str = ""
+    layers: tuple[str, ...] = ()
+    variant: str = ""
+    leaked: bytes = b""
+
+    def __str__(self) -> str:
+        by = f" by {self.check}" if self.check else ""
+        return f"{self.verdict}{by}: {self.detail}"
+
+    def _repr_html_(self) -> str:
+        symbol = {"blocked": "■", "detected": "◆", "ciphertext": "▒", "succeeds": "✗"}
+        by = f" by <b>{escape(self.check)}</b>" if self.check else ""
+        sign = symbol.get(self.verdict, "-")
+        return f"<p>{sign} <b>{self.verdict}</b>{by}: {escape(self.detail)}</p>"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack: a script against the adversary's API, and the scene that it needs.
+
+    Attributes:
+        name: as on the command line.
+        row: its row in the matrix; 0 for a proof of one check.
+        title: one line.
+        reference: who published it, or what it rests on.
+        script: the attack itself.
+        stage: prepares the victim as its owner would; returns the script's further arguments.
+        proves: names of the checks that it is the proof of.
+        only: platforms to which it applies; empty for all.
+    """
+
+    name: str
+    row: int
+    title: str
+    reference: str
+    script: Callable[..., Outcome]
+    stage: Callable[[Platform], tuple[Any, ...]]
+    proves: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+
+    def __call__(self, host: Platform, *arguments: Any) -> Outcome:
+        """Run the script on a scene that the caller has prepared."""
+        return self.script(host, *arguments)
+
+    def run(self, host: Platform) -> Outcome:
+        """Prepare the scene on a fresh platform and run the script."""
+        if self.only and host.tee.name not in self.only:
+            return Outcome("not-applicable", f"there is nothing to attack on {host.tee.title}")
+        return self(host, *self.stage(host))
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        """The script's own description."""
+        return self.script.__doc__
+
+
+def attack(
+    *,
+    title: str,
+    reference: str,
+    stage: Callable[[Platform], tuple[Any, ...]],
+    row: int = 0,
+    proves: tuple[str, ...] = (),
+    only: tuple[str, ...] = (),
+) -> Callable[[Callable[..., Outcome]], Attack]:
+    """Declare the function below as an attack; its name is the attack's."""
+
+    def declare(script: Callable[..., Outcome]) -> Attack:
+        return Attack(script.__name__, row, title, reference, script, stage, proves, only)
+
+    return declare
+
+
+def stopped(host: Platform, detail: str, check: Check | str | None = None) -> Outcome:
+    """The attack was blocked: by ``check``, or else by the last check that refused anything."""
+    if check is None and host.checks.refusals:
+        check = host.checks.refusals[-1].check
+    return Outcome("blocked", detail, str(check or ""))
+
+
+def refused(error: TeeSimError, detail: str = "") -> Outcome:
+    """The attack ran into an error; its check, if it has one, stopped the attack.
+
+    A machine check comes too late to block anything, but in time for the victim not to act on
+    what it read: detected.
+    """
+    cause = error.fault if isinstance(error, EnclaveLost) and error.fault else error
+    check = str(getattr(cause, "check", None) or "")
+    if isinstance(cause, MachineCheck):
+        return Outcome("detected", detail or "the processor stopped the machine", check)
+    return Outcome("blocked", detail or str(cause), check)
+
+
+def ciphertext(host: Platform, detail: str) -> Outcome:
+    """The attacker holds the right bytes, but encrypted."""
+    return Outcome("ciphertext", detail, "MEM.ENCRYPTION" if _encrypts(host) else "")
+
+
+def _encrypts(host: Platform) -> bool:
+    check = host.checks.known.get("MEM.ENCRYPTION")
+    return check is not None and host.checks.on(check)
+
+
+def with_layers(outcome: Outcome, layers: tuple[str, ...]) -> Outcome:
+    """The same outcome with its layers filled in."""
+    return replace(outcome, layers=layers)
+
+
+def vault(host: Platform) -> tuple[DeployedEnclave, bytes]:
+    """Stage: an owner deploys a vault and makes a secret in it, with the PIN 2718."""
+    victim = host.create_enclave("vault")
+    return victim, victim.make_secret("2718")
+
+
+def careless(host: Platform) -> tuple[DeployedEnclave, bytes]:
+    """Stage: an owner deploys the careless program and makes a secret in it."""
+    victim = host.create_enclave("careless")
+    return victim, victim.make_secret()
+
+
+def nothing(host: Platform) -> tuple[()]:
+    """Stage: the attack begins before anything is launched."""
+    return ()
