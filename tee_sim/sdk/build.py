@@ -6,11 +6,15 @@ under relative names, without debug information, so that no path and no time get
 results are kept on disk under the SHA-256 of everything that went in.
 
 Run ``python -m tee_sim.sdk.build --all`` to rebuild the ELFs that ship in the package.
+
+Left out: a stack protector, and hardening against transient execution (LFENCE after an entry and
+around what comes from outside): the emulated processor does not speculate.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -82,7 +86,8 @@ def build(program: Path | str, target: str = "sgx") -> bytes:
     if kept.is_file():
         return kept.read_bytes()
     elf = _compile(sources, files, target, digest)
-    _store(kept, elf)
+    with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
+        _store(kept, elf)
     return elf
 
 
@@ -171,6 +176,10 @@ def _compile(sources: Sources, files: dict[str, bytes], target: str, digest: str
 
 def _run(command: list[str], where: Path) -> subprocess.CompletedProcess[str]:
     zig = cache_directory() / "zig"
+    try:
+        zig.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        zig = where / "zig"
     env = {key: value for key, value in os.environ.items() if key not in _LEAKY_ENVIRONMENT}
     env |= {"ZIG_GLOBAL_CACHE_DIR": str(zig), "ZIG_LOCAL_CACHE_DIR": str(zig)}
     try:

@@ -134,6 +134,12 @@ def test_builds_at_the_same_time_agree(empty_cache):
     assert len(list((empty_cache / "elf").iterdir())) == 1
 
 
+def test_a_build_works_without_a_place_for_the_cache(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(builder, "cache_directory", lambda: tmp_path / "file")
+    assert builder.build("vault") == builder.shipped(find("vault"), "vault", "sgx").read_bytes()
+
+
 def test_the_cache_follows_the_systems_custom(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
