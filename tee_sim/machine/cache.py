@@ -120,8 +120,11 @@ class Cache:
 
         Whoever writes through the view must ask for it with ``write=True`` each time.
         """
-        place = self.locate(hpa, write)
+        frame = self._frames.get(hpa)
+        place = self.locate(hpa, write) if frame is None else POOL_BASE + frame * PAGE
         if write:
+            if frame is not None:
+                self._dirty.add(hpa)
             self._tell_modified(place)
         if place >= POOL_BASE:
             return self._bytes[place - POOL_BASE : place - POOL_BASE + PAGE]

@@ -43,6 +43,9 @@ FLAGS_INITIAL = 0x202
 FLAGS_ARITHMETIC = 0x8D5
 """CF, PF, AF, ZF, SF, OF."""
 
+MAX_INSTRUCTION = 15
+"""Bytes of the longest x86 instruction."""
+
 DEFAULT_BUDGET = 2_000_000_000
 """Instructions that one run may take."""
 
@@ -67,15 +70,18 @@ class Stop:
     fault: Fault | None = None
 
 
+_ENCLU, _SYSCALL = Stop("enclu"), Stop("syscall")
+
+
 class _Watchdog:
-    """Stops running processors 20 times a second, so that Python can see signals and the clock."""
+    """Makes uncounted runs return to Python 20 times a second, to see signals and the clock."""
 
     def __init__(self) -> None:
-        self.running: weakref.WeakSet[LogicalProcessor] = weakref.WeakSet()
+        self._processors: weakref.WeakSet[LogicalProcessor] = weakref.WeakSet()
         self._thread: threading.Thread | None = None
 
     def watch(self, lp: LogicalProcessor) -> None:
-        self.running.add(lp)
+        self._processors.add(lp)
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._loop, name="tee-sim-watchdog", daemon=True)
             self._thread.start()
@@ -83,7 +89,7 @@ class _Watchdog:
     def _loop(self) -> None:
         while True:
             time.sleep(_TICK)
-            for lp in list(self.running):
+            for lp in list(self._processors):
                 lp.nudge()
 
 
@@ -109,6 +115,10 @@ class LogicalProcessor:
         self.context: Any = None
         self.decisions = mmu.decisions((0, None))
         self.cpuid_intercept: Callable[[int, int], tuple[int, int, int, int] | None] | None = None
+        # The registers while the processor stands still: moving them to and from the engine costs
+        # microseconds, so it is done once a run.
+        self._known: list[int] | None = None
+        self._written = False
         self._pending: Stop | None = None
         self._raised: BaseException | None = None
         self._trap: tuple[int, Fault] | None = None
@@ -121,16 +131,27 @@ class LogicalProcessor:
         )
         self._emulator = Emulator(memories, ABORT_BASE + PAGE, self)
         mmu.processors.append(self)
+        _watchdog.watch(self)
 
     # Registers
 
     def registers(self) -> list[int]:
         """The 20 general registers, in the order of `REGISTER_NAMES`."""
+        if self._known is None:
+            self._known = self._live()
+        return self._known.copy()
+
+    def register(self, number: int) -> int:
+        """One of the general registers."""
+        return (self._known or self.registers())[number]
+
+    def _live(self) -> list[int]:
+        """The registers as the engine has them, inside a hook."""
         return list(_GPR.unpack(self._emulator.registers()))
 
     def set_registers(self, values: Sequence[int]) -> None:
         """Write the 20 general registers."""
-        self._emulator.set_registers(_GPR.pack(*values))
+        self._known, self._written = list(values), True
 
     def fpu(self) -> bytes:
         """The x87 and SSE state as a 512-byte FXSAVE image."""
@@ -149,8 +170,9 @@ class LogicalProcessor:
 
     def flush_tlb(self) -> None:
         """Forget all translations."""
-        self._emulator.flush_tlb()
-        self._fills = 0
+        if self._fills:
+            self._emulator.flush_tlb()
+            self._fills = 0
 
     def flush_code(self) -> None:
         """Forget all translated code."""
@@ -186,19 +208,17 @@ class LogicalProcessor:
 
     def nudge(self) -> None:
         """Make an uncounted run return to Python for a moment. Called from another thread."""
-        self._emulator.stop()
+        if not self._counting:
+            self._emulator.stop()
 
     def _execute(self, count: int) -> Stop | None:
         self._pending = self._raised = self._trap = None
-        rip = self.registers()[RIP]
-        if count:
-            status = self._emulator.start(rip, count)
-        else:
-            _watchdog.watch(self)
-            try:
-                status = self._emulator.start(rip, 0)
-            finally:
-                _watchdog.running.discard(self)
+        registers = self._known or self.registers()
+        rip, self._known = registers[RIP], None
+        if self._written:
+            self._emulator.set_registers(_GPR.pack(*registers))
+            self._written = False
+        status = self._emulator.start(rip, count)
         if self._trap is not None and self._raised is None:
             self._step_to_trap(*self._trap)
         if self._raised is not None:
@@ -219,7 +239,7 @@ class LogicalProcessor:
         if not isinstance(fault, PageFault) or fault.error_code & PFEC_FETCH:
             return
         values = dict(zip(REGISTER_NAMES, self.registers(), strict=True))
-        code = self.mmu.peek(self, values["rip"], 15)
+        code = self.mmu.peek(self, values["rip"], MAX_INSTRUCTION)
         fault.address = first_byte_touched(code, fault.address & -PAGE, values.__getitem__)
 
     def _count_mode(self, mode: int) -> None:
@@ -231,8 +251,8 @@ class LogicalProcessor:
     def _step_to_trap(self, address: int, fault: Fault) -> None:
         """Run the straight-line code before a refused instruction, and fault on it."""
         self.flush_code()
-        while not self._pending and not self._raised and self.registers()[RIP] != address:
-            self._emulator.start(self.registers()[RIP], 1)
+        while not self._pending and not self._raised and (rip := self._live()[RIP]) != address:
+            self._emulator.start(rip, 1)
         self.flush_code()
         self._pending = self._pending or Stop("fault", fault)
 
@@ -270,10 +290,11 @@ class LogicalProcessor:
     def on_invalid(self) -> None:
         """ENCLU stops; RDRAND is emulated; everything else is #UD."""
         try:
-            rip = self.registers()[RIP]
-            code = self.mmu.peek(self, rip, 15)
+            values = self._live()
+            rip = values[RIP]
+            code = self.mmu.peek(self, rip, MAX_INSTRUCTION)
             if code.startswith(b"\x0f\x01\xd7"):
-                self._pending = Stop("enclu")
+                self._pending, self._known = _ENCLU, values
             elif self._rdrand(code):
                 return
             else:
@@ -287,7 +308,7 @@ class LogicalProcessor:
     def on_interrupt(self, vector: int) -> None:
         """An exception or a software interrupt becomes the stop."""
         try:
-            rip = self.registers()[RIP]
+            rip = self._live()[RIP]
             if self.mmu.peek(self, rip - 2, 2) == bytes((0xCD, vector)):
                 rip -= 2
                 fault = self._refusal("INT n", rip) or GeneralProtection(f"INT {vector:#x}")
@@ -307,7 +328,7 @@ class LogicalProcessor:
 
     def on_cpuid(self) -> bool:
         """A hypervisor that intercepts CPUID answers it."""
-        values = self.registers()
+        values = self._live()
         answer = self.cpuid_intercept and self.cpuid_intercept(values[RAX], values[RCX])
         if not answer:
             return False
@@ -317,7 +338,7 @@ class LogicalProcessor:
 
     def on_syscall(self) -> None:
         """SYSCALL stops."""
-        self._pending = Stop("syscall")
+        self._pending = _SYSCALL
         self._emulator.stop()
 
     def _refusal(self, mnemonic: str, rip: int) -> Fault | None:
@@ -338,10 +359,10 @@ class LogicalProcessor:
         if target is None:
             return False
         register, size, length = target
-        values = self.registers()
+        values = self._live()
         kept = 0 if size >= 4 else values[register] >> 16 << 16
         values[register] = kept | int.from_bytes(self.entropy.take(size, "RDRAND"), "little")
         values[RFLAGS] = values[RFLAGS] & ~FLAGS_ARITHMETIC | 1
         values[RIP] += length
-        self.set_registers(values)
+        self._emulator.set_registers(_GPR.pack(*values))
         return True

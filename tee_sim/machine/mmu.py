@@ -70,6 +70,7 @@ class MMU:
         self.processors: list[LogicalProcessor] = []
         self._abort = ctypes.create_string_buffer(b"\xff" * PAGE + bytes(3 * PAGE), 4 * PAGE)
         self._decisions: dict[object, dict[int, tuple[int, int]]] = {}
+        self._walks: dict[tuple[int, int, int], int] = {}
         self._tables: set[int] = set()
         self._tables_exposed = False
         self._writable: set[int] = set()
@@ -160,8 +161,27 @@ class MMU:
             return allowed & (R | W)
         return allowed & R
 
+    def translate(self, lp: LogicalProcessor, gva: int, access: int) -> int:
+        """Physical page of a linear address by the page tables alone, for an instruction's operand.
+
+        Raises:
+            PageFault: as any access by user code.
+        """
+        key = lp.cr3, gva >> 12, access
+        hpa = self._walks.get(key)
+        if hpa is None:
+            page = walk(self.cache.dram.qwords, lp.cr3, gva, access)
+            self._tables.update(entry & -PAGE for entry in page.entries)
+            hpa = page.hpa
+            if not self._tables_exposed:
+                self._walks[key] = hpa
+        return hpa
+
     def peek(self, lp: LogicalProcessor, gva: int, size: int) -> bytes:
         """Bytes of code at ``gva`` that the processor is executing; short at an unmapped page."""
+        known = lp.decisions.get((gva >> 12) * 3 + FETCH)
+        if known is not None and gva % PAGE + size <= PAGE:
+            return self._bytes_at(known[0], gva % PAGE, size)
         code = b""
         while size > 0:
             known = lp.decisions.get((gva >> 12) * 3 + FETCH)
@@ -187,6 +207,7 @@ class MMU:
         """Drop every remembered decision; TLB entries stay, as they do in hardware."""
         for decisions in self._decisions.values():
             decisions.clear()
+        self._walks.clear()
 
     def shootdown(self) -> None:
         """Drop every remembered decision and flush every processor's TLB."""

@@ -34,7 +34,7 @@ from tee_sim.machine.cpu import (
     RSP,
     LogicalProcessor,
 )
-from tee_sim.machine.paging import READ, WRITE, is_canonical, walk
+from tee_sim.machine.paging import READ, WRITE, is_canonical
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.building import GPRSGX_SIZE
 from tee_sim.monitors.sgx.enclave import Enclave, Entry
@@ -65,7 +65,7 @@ def enclu(sgx: SGX, lp: LogicalProcessor) -> bool:
         GeneralProtection: the leaf does not exist, or not in this mode.
         PageFault: the leaf's own checks.
     """
-    leaf, inside = lp.registers()[RAX], lp.context is not None
+    leaf, inside = lp.register(RAX), lp.context is not None
     if leaf == EEXIT and inside:
         eexit(sgx, lp)
         return True
@@ -255,18 +255,23 @@ def _check_ssa(
     """Physical pages of one SSA frame; each must be a writable REG page of this enclave."""
     pages = []
     for gva in range(start, start + size, PAGE):
-        if not sgx.checks.on(rules.EENTER_SSA):
-            pages.append(walk(sgx.machine.dram.qwords, lp.cr3, gva, WRITE).hpa)
-            continue
         try:
             hpa = sgx.translate(lp, gva, WRITE)
             entry = sgx.epcm[hpa]
-            mine = entry.valid and entry.enclavesecs == enclave.secs_hpa
-            usable = entry.page_type == PageType.REG and entry.enclaveaddress == gva
-            if not (mine and usable and entry.r and entry.w) or entry.blocked or entry.pending:
+            if (
+                not (entry.valid and entry.r and entry.w)
+                or entry.enclavesecs != enclave.secs_hpa
+                or entry.page_type != PageType.REG
+                or entry.enclaveaddress != gva
+                or entry.blocked
+                or entry.pending
+                or entry.modified
+            ):
                 raise epcm_fault(gva, WRITE, "the SSA frame is not the enclave's own memory")
         except PageFault as fault:
-            raise sgx.checks.refuse(rules.EENTER_SSA, fault) from None
+            if sgx.checks.on(rules.EENTER_SSA):
+                raise sgx.checks.refuse(rules.EENTER_SSA, fault) from None
+            hpa = sgx.machine.mmu.translate(lp, gva, WRITE)
         pages.append(hpa)
     return tuple(pages)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tee_sim.checks import Checks
 from tee_sim.errors import GeneralProtection, InvalidOpcode, PageFault
 from tee_sim.machine.encryption import Engine
-from tee_sim.machine.paging import FETCH, Walk, walk
+from tee_sim.machine.paging import FETCH, Walk
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave, Entry
 from tee_sim.monitors.sgx.epcm import EPCM, epcm_fault
@@ -117,7 +117,7 @@ class SGX:
         Raises:
             PageFault: not mapped, or not backed by the EPC.
         """
-        hpa = walk(self.machine.dram.qwords, lp.cr3, gva, access).hpa
+        hpa = self.machine.mmu.translate(lp, gva, access)
         if hpa not in self.epcm:
             raise PageFault(f"operand {gva:#x} is not an EPC page", address=gva, error_code=0x5)
         return hpa
