@@ -5,7 +5,7 @@ module turns one kind of data into frames; `exercise` checks answers without sho
 Importing this package needs no Jupyter.
 """
 
-from tee_sim.view.cards import card
+from tee_sim.view.cards import card, check_card
 from tee_sim.view.exercise import Exercise, Prediction, cause_is, predict, seal
 from tee_sim.view.markup import Html
 from tee_sim.view.matrix import matrix_table
@@ -29,6 +29,7 @@ __all__ = [
     "card",
     "cause_is",
     "changed_blocks",
+    "check_card",
     "funnel",
     "matrix_table",
     "memory_map",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tee_sim.checks import Check
 from tee_sim.errors import UsageError
 from tee_sim.view.markup import Html, asset, esc
 
@@ -16,6 +17,7 @@ KINDS = {
     "prediction": ("Prediction", "#0072b2", "dotted", "?"),
     "exercise": ("Exercise", "#00694d", "solid", "✎"),
     "note": ("Note", "#4d4d4d", "double", "i"),
+    "check": ("Check", "#0072b2", "solid", "■"),
 }
 
 _STYLE = asset("cards.css")
@@ -44,6 +46,12 @@ def card(kind: str, title: str, lines: Sequence[Line] = ()) -> Html:
         f'<p class="k" style="color:{colour}"><span aria-hidden="true">{sign}</span> {heading}</p>'
         f'<p class="t">{esc(title)}</p>{"".join(_parts(lines))}</div>',
     )
+
+
+def check_card(check: Check) -> Html:
+    """What one named check is for: its plain title, what it stops, and who defines it."""
+    lines = [("name", check.name), ("stops", check.stops), ("defined in", check.source)]
+    return card("check", check.title, lines)
 
 
 def _parts(lines: Sequence[Line]) -> list[str]:

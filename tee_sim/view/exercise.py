@@ -64,9 +64,9 @@ def matches(answer: object, sealed: str) -> bool:
 def cause_is(*sealed: str) -> Predicate:
     """A predicate: the thing that the student hands in was stopped by the check meant here.
 
-    It takes an attack's outcome or an error (anything with a ``check``), a list of events (the
-    last `Refusal` counts) or a `Recorder`. The check's name is sealed like any answer; more than
-    one may be right.
+    It takes an attack's outcome, an error, a platform, a list of events or a `Recorder`; where
+    several checks fired, the last one counts. The check's name is sealed like any answer; more
+    than one may be right.
     """
 
     def judge(answer: Any) -> Judgement:
@@ -82,10 +82,12 @@ def cause_is(*sealed: str) -> Predicate:
 
 def _fired(answer: Any) -> str:
     """Name of the check that fired; empty if none did."""
-    check = getattr(answer, "check", None)
+    # An outcome and a fault have a check, a lost enclave has the fault that ended it.
+    check = getattr(answer, "check", None) or getattr(getattr(answer, "fault", None), "check", None)
     if check is not None:
         return str(getattr(check, "name", check))
-    events = getattr(answer, "events", answer)
+    register = getattr(answer, "checks", None)  # a platform's: it remembers the latest refusals
+    events = register.refusals if register is not None else getattr(answer, "events", answer)
     if isinstance(events, str) or not isinstance(events, Iterable):
         return ""
     refusals = [event for event in events if isinstance(event, Refusal)]

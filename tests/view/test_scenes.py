@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tee_sim.checks import Check
 from tee_sim.errors import UsageError
 from tee_sim.view import (
     Picture,
@@ -22,6 +23,7 @@ from tee_sim.view import (
     bitmap,
     card,
     changed_blocks,
+    check_card,
     funnel,
     matrix_table,
     memory_map,
@@ -216,6 +218,15 @@ def test_a_card_groups_its_pairs() -> None:
     body = fragment(made.body)
     assert len(list(body.iter("dl"))) == 1
     assert [node.text for node in body.iter("dt")] == ["controls", "wants"]
+
+
+def test_a_check_explains_itself() -> None:
+    made = check_card(Check("EPCM.VALID", "This slot is empty", "Use of a free page.", "SDM <3D>"))
+    assert repr(made) == "Check(This slot is empty)"
+    words = "".join(fragment(made.body).itertext())
+    assert "nameEPCM.VALID" in words
+    assert "stopsUse of a free page." in words
+    assert "SDM <3D>" in words
 
 
 def test_an_unknown_kind_of_card_is_refused() -> None:
