@@ -92,6 +92,7 @@ class DeployedEnclave(Enclave):
         program: what was built: symbols, layout, interface.
         guest: how the host runs it: page tables, interruptions.
         mrenclave: its measurement, 32 bytes; None on a platform that does not measure.
+        mrsigner: whose key signed it, 32 bytes; None likewise.
     """
 
     def __init__(self, program: Program, guest: Guest, ocalls: Mapping[str, Callback] | None):
@@ -102,6 +103,11 @@ class DeployedEnclave(Enclave):
     def mrenclave(self) -> bytes | None:
         """The measurement that the processor made while it was loaded."""
         return self.guest.mrenclave if isinstance(self.guest, SGXGuest) else None
+
+    @property
+    def mrsigner(self) -> bytes | None:
+        """SHA-256 of the public key that signed it, 32 bytes; None as for `mrenclave`."""
+        return self.guest.enclave.secs.mrsigner if isinstance(self.guest, SGXGuest) else None
 
     def address(self, symbol: str) -> int:
         """Linear address of a global symbol of the program (public: the image is)."""

@@ -11,9 +11,25 @@ from tee_sim.sdk.image import load_program
 
 if TYPE_CHECKING:
     from tee_sim.hypervisor.honest import Launch
-    from tee_sim.platform import Platform
+    from tee_sim.platform import DeployedEnclave, Platform
 
 PIN = "2718"
+
+
+def launch_impostor(host: Platform) -> tuple[DeployedEnclave, Enclave]:
+    """Launch a false vault, signed by the host, where its owner asks for the real one.
+
+    Returns:
+        What the owner takes for her vault, and the host's back door into it.
+    """
+    false_vault = load_program("impostor", host.tee.target)
+
+    def substitute(launch: Launch) -> Launch:
+        return replace(launch, image=false_vault.image, sigstruct=host.sign_as_host(false_vault))
+
+    with host.adversary.tampering(substitute):
+        vault = host.create_enclave("vault")
+    return vault, Enclave(false_vault.interface, vault.guest, name="back door")
 
 
 @attack(
@@ -28,15 +44,8 @@ def impostor(host: Platform) -> Outcome:
     Args:
         host: the platform; its host is the adversary.
     """
-    false_vault = load_program("impostor", host.tee.target)
-
-    def substitute(launch: Launch) -> Launch:
-        return replace(launch, image=false_vault.image, sigstruct=host.sign_as_host(false_vault))
-
-    with host.adversary.tampering(substitute):
-        vault = host.create_enclave("vault")
+    vault, back_door = launch_impostor(host)
     vault.make_secret(PIN)
-    back_door = Enclave(false_vault.interface, vault.guest, name="back door")
     stolen = back_door.stolen_pin().rstrip(b"\0")
     if stolen == PIN.encode():
         return Outcome("succeeds", f"the host collected the PIN {PIN}", leaked=stolen)

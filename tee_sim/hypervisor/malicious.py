@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 
 from tee_sim.errors import Fault, PageFault, UsageError
 from tee_sim.hypervisor.guest import Guest, Handler
@@ -99,6 +100,25 @@ class Adversary:
         """Put a snapshot back into DRAM."""
         for start, data in snapshot.ranges:
             self.bus.write(start, data)
+
+    def hunt(self, digest: bytes, size: int = 32) -> list[int]:
+        """Search DRAM for a secret of which only the SHA-256 is known.
+
+        Args:
+            digest: SHA-256 of the secret.
+            size: bytes of the secret; it is looked for at every multiple of that.
+
+        Returns:
+            The physical addresses at which it stands.
+        """
+        dram, zeros, found = self.bus.dram, bytes(PAGE), []
+        for page in range(0, dram.size, PAGE):
+            content = dram.read(page, PAGE)
+            if content != zeros:
+                for at in range(0, PAGE, size):
+                    if sha256(content[at : at + size]).digest() == digest:
+                        found.append(page + at)
+        return found
 
     # Page tables
 
