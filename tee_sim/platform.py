@@ -19,6 +19,7 @@ from typing import Any
 from tee_sim.abi.image import Image, measure
 from tee_sim.abi.sgx import AttributesMask
 from tee_sim.abi.sgx_sign import SIGSTRUCT
+from tee_sim.abi.sgxs import read_sgxs
 from tee_sim.checks import Check, Checks
 from tee_sim.errors import UsageError
 from tee_sim.hypervisor.guest import Guest
@@ -248,6 +249,26 @@ class Platform:
             sigstruct = signature(self.measurement(program.image), debug)
         launch = Launch(program.name, program.image, sigstruct, production(debug=debug))
         return DeployedEnclave(program, self.host.launch(launch), ocalls)
+
+    def load(
+        self, image: Image | bytes, sigstruct: SIGSTRUCT | None = None, *, debug: bool = False
+    ) -> Guest:
+        """Load an enclave that was not built here: no EDL, entered with `Guest.enter`.
+
+        Args:
+            image: its pages, or an SGXS stream.
+            sigstruct: its author's signature; None signs it with the teaching key.
+            debug: ask for a debug enclave.
+
+        Raises:
+            LayoutError: the stream is no SGXS.
+            SGXError, Fault: the processor refused it.
+        """
+        if isinstance(image, bytes):
+            image = read_sgxs(image)
+        if sigstruct is None and self.tee.target == "sgx":
+            sigstruct = signature(self.measurement(image), debug)
+        return self.host.launch(Launch("image", image, sigstruct, production(debug=debug)))
 
     def measurement(self, image: Image) -> bytes:
         """MRENCLAVE that this kind of processor gives the image: what its author signs.

@@ -7,13 +7,22 @@ registers, how to resume) is in the subclasses, one file each: `plain`, `sgx`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from tee_sim.abi.image import Image
 from tee_sim.abi.sgx import TCS, PageType
 from tee_sim.errors import BudgetExceeded, EnclaveLost, Fault, MachineCheck, PageFault, UsageError
-from tee_sim.machine.cpu import R8, R9, RDI, RDX, RSI, LogicalProcessor, Stop
+from tee_sim.machine.cpu import (
+    R8,
+    R9,
+    RDI,
+    RDX,
+    REGISTER_NAMES,
+    RSI,
+    LogicalProcessor,
+    Stop,
+)
 from tee_sim.units import MIB, PAGE, align_down
 
 if TYPE_CHECKING:
@@ -25,6 +34,8 @@ ARENA_SIZE = 4 * MIB
 RETURN_ADDRESS = 0x0800_0000
 """Where an enclave leaves to, in the process that hosts it. Host software here is Python, so the
 processor stops there instead of executing."""
+
+MASK64 = (1 << 64) - 1
 
 Result = tuple[int, int, int]
 Steps = Generator[None, None, Result]
@@ -101,10 +112,14 @@ class Guest(ABC):
 
     # Running
 
-    def enter(self, thread: int, rdi: int, rsi: int) -> Result:
+    def enter(
+        self, thread: int, rdi: int = 0, rsi: int = 0, registers: Mapping[str, int] | None = None
+    ) -> Result:
         """Enter the program on ``thread`` with two arguments; return RDI, RSI, RDX at its exit.
 
-        R8 and R9 tell the program where the arena is and how large.
+        R8 and R9 tell the program where the arena is and how large. ``registers`` sets any others
+        by name (``rdx``, ``rsp``, ...), for programs that were not made for this runtime; what
+        the technology itself needs to enter (RAX, RBX, RCX, RIP on SGX) it overrides.
 
         Raises:
             EnclaveLost: the program died of a fault that nobody handled, or had died before.
@@ -112,7 +127,7 @@ class Guest(ABC):
             Fault: the entry itself was refused.
             MachineCheck: the memory controller stopped the machine.
         """
-        steps = self.steps(thread, rdi, rsi)
+        steps = self.steps(thread, rdi, rsi, registers=registers)
         while True:
             try:
                 next(steps)
@@ -121,7 +136,14 @@ class Guest(ABC):
                 return result
 
     def steps(
-        self, thread: int, rdi: int, rsi: int, *, processor: int = 0, quantum: int | None = None
+        self,
+        thread: int,
+        rdi: int = 0,
+        rsi: int = 0,
+        *,
+        registers: Mapping[str, int] | None = None,
+        processor: int = 0,
+        quantum: int | None = None,
     ) -> Steps:
         """As `enter`, on the given logical processor, pausing after each ``quantum`` instructions.
 
@@ -133,7 +155,7 @@ class Guest(ABC):
         if not 0 <= thread < len(self.tcs_offsets):
             raise UsageError(f"this program has {len(self.tcs_offsets)} threads, from 0")
         lp = self.host.machine.processor(processor)
-        self._start(lp, self.tcs_offsets[thread], self._arguments(rdi, rsi))
+        self._start(lp, self.tcs_offsets[thread], self._arguments(rdi, rsi, registers or {}))
         try:
             while True:
                 others = self.meanwhile
@@ -145,17 +167,20 @@ class Guest(ABC):
                     others[1]()
                     continue
                 if self._left(lp, stop):
-                    registers = lp.registers()
-                    return registers[RDI], registers[RSI], registers[RDX]
+                    return lp.register(RDI), lp.register(RSI), lp.register(RDX)
                 self._interrupted(lp, stop)
         except BaseException as error:
             self._abandon(lp, error)
             raise
 
-    def _arguments(self, rdi: int, rsi: int) -> list[int]:
+    def _arguments(self, rdi: int, rsi: int, others: Mapping[str, int]) -> list[int]:
         registers = [0] * 20
-        registers[RDI], registers[RSI] = rdi & (1 << 64) - 1, rsi & (1 << 64) - 1
+        registers[RDI], registers[RSI] = rdi & MASK64, rsi & MASK64
         registers[R8], registers[R9] = self.arena
+        for name, value in others.items():
+            if name not in REGISTER_NAMES:
+                raise UsageError(f"no register '{name}'; there are {', '.join(REGISTER_NAMES)}")
+            registers[REGISTER_NAMES.index(name)] = value & MASK64
         return registers
 
     def _interrupted(self, lp: LogicalProcessor, stop: Stop) -> None:

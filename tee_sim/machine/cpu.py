@@ -199,11 +199,11 @@ class LogicalProcessor:
             )
         remaining = float(self.budget)
         while remaining > 0:
-            started = time.perf_counter()
+            started = time.thread_time()
             stop = self._execute(0)
             if stop is not None:
                 return stop
-            remaining -= (time.perf_counter() - started) * INSTRUCTIONS_PER_SECOND
+            remaining -= (time.thread_time() - started) * INSTRUCTIONS_PER_SECOND
         return Stop("budget")
 
     def nudge(self) -> None:

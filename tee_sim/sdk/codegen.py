@@ -8,7 +8,7 @@ Each generated ecall does the same steps in the same order: copy the struct in, 
 buffer compute its size, check that it lies outside, make room inside, copy it in; call; copy the
 outputs out; clear and free. The steps themselves are in ``guest/src/marshal.c``.
 
-Simplified: aligning and padding writes to host memory to 8 bytes, as the mitigation of stale
+Simplified: writes to host memory are not aligned and padded to 8 bytes, as the mitigation of stale
 data from memory-mapped devices asks of a real enclave.
 """
 

@@ -17,8 +17,8 @@ Everything is measured but the heap: its pages are added, so their place and rig
 but their content is not, and the runtime does not rely on it. Open Enclave decides the same. The
 stack is measured there too, filled with 0xCC instead of zeros.
 
-Simplified: an exception handler, so the second state-save frame stays unused and the runtime
-refuses an entry into an interrupted thread; thread-local variables; a guard page between SSA and
+Simplified: no exception handler, so the second state-save frame stays unused and the runtime
+refuses an entry into an interrupted thread; no thread-local variables; no guard page between SSA and
 thread data.
 
 Source: Open Enclave SDK, ``host/sgx/create.c`` (``_add_heap_pages``, ``_add_stack_pages``,

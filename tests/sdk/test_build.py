@@ -115,7 +115,7 @@ def test_without_the_compiler_the_message_names_the_extra(copy, empty_cache, mon
     def missing(_name):
         raise PackageNotFoundError
 
-    monkeypatch.setattr(builder.importlib.metadata, "version", missing)
+    monkeypatch.setattr("importlib.metadata.version", missing)
     with pytest.raises(BuildError, match=re.escape("tee-sim[build]")):
         builder.build("vault")
 
