@@ -64,9 +64,9 @@ def matches(answer: object, sealed: str) -> bool:
 def cause_is(*sealed: str) -> Predicate:
     """A predicate: the thing that the student hands in was stopped by the check meant here.
 
-    It takes an attack's outcome, an error, a platform, a list of events or a `Recorder`; where
-    several checks fired, the last one counts. The check's name is sealed like any answer; more
-    than one may be right.
+    It takes an attack's outcome or an error (anything with a ``check``, or with a ``fault`` that
+    has one), a list of events (the last `Refusal` counts) or a `Recorder`. The check's name is
+    sealed like any answer; more than one may be right.
     """
 
     def judge(answer: Any) -> Judgement:
@@ -86,8 +86,7 @@ def _fired(answer: Any) -> str:
     check = getattr(answer, "check", None) or getattr(getattr(answer, "fault", None), "check", None)
     if check is not None:
         return str(getattr(check, "name", check))
-    register = getattr(answer, "checks", None)  # a platform's: it remembers the latest refusals
-    events = register.refusals if register is not None else getattr(answer, "events", answer)
+    events = getattr(answer, "events", answer)
     if isinstance(events, str) or not isinstance(events, Iterable):
         return ""
     refusals = [event for event in events if isinstance(event, Refusal)]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tee_sim.checks import Check, Checks
+from tee_sim.checks import Check
 from tee_sim.errors import EnclaveLost, PageFault, UsageError
 from tee_sim.trace import Leaf, Recorder, Refusal
 from tee_sim.view import Exercise, cause_is, predict, seal
@@ -107,21 +107,12 @@ def test_the_cause_is_found_in_a_trace(capsys: pytest.CaptureFixture[str]) -> No
     assert said(capsys) == "Not yet: no check refused anything there."
 
 
-def test_the_cause_is_found_in_a_lost_enclave_and_on_a_platform(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_cause_is_found_in_a_lost_enclave(capsys: pytest.CaptureFixture[str]) -> None:
     exercise = Exercise("Swap two pages.", cause_is(seal("EPCM.ENCLAVEADDRESS", "5")))
     exercise.check(EnclaveLost("gone", fault=PageFault("no", check=ADDRESS)))
     assert said(capsys).startswith("Right")
     exercise.check(EnclaveLost("gone"))
     assert said(capsys) == "Not yet: no check refused anything there."
-    platform = SimpleNamespace(checks=Checks([VALID, ADDRESS]))
-    exercise.check(platform)
-    assert said(capsys) == "Not yet: no check refused anything there."
-    platform.checks.report(VALID, "first")
-    platform.checks.report(ADDRESS, "then")
-    exercise.check(platform)
-    assert said(capsys).startswith("Right")
 
 
 def test_a_predicate_may_answer_yes_or_no(capsys: pytest.CaptureFixture[str]) -> None:
