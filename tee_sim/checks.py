@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tee_sim.errors import TeeSimError, UsageError
+from tee_sim.html import table
 from tee_sim.trace import Event, Refusal, Tracer
 
 E = TypeVar("E", bound=TeeSimError)
@@ -46,6 +47,10 @@ class Check:
 
     def __str__(self) -> str:
         return self.name
+
+    def _repr_html_(self) -> str:
+        rows = [("says", self.title), ("stops", self.stops), ("source", self.source)]
+        return table(self.name, rows)
 
 
 class Checks:

@@ -22,6 +22,7 @@ from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.abi.sgxs import read_sgxs
 from tee_sim.checks import Check, Checks
 from tee_sim.errors import UsageError
+from tee_sim.html import table
 from tee_sim.hypervisor.guest import Guest
 from tee_sim.hypervisor.honest import Host, Launch
 from tee_sim.hypervisor.malicious import Adversary
@@ -123,6 +124,15 @@ class DeployedEnclave(Enclave):
         if found is None:
             raise UsageError(f"'{symbol}' is not mapped at the moment")
         return found
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[str, object]] = [
+            ("ecalls", ", ".join(function.name for function in self.interface.trusted)),
+            ("linear address", self.guest.base),
+            ("MRENCLAVE", self.mrenclave or "none: this platform does not measure"),
+            ("state", self.lost or "alive"),
+        ]
+        return table(f"Enclave {self.name}", rows)
 
     def close(self) -> None:
         """Remove the enclave and give its memory back."""
@@ -291,6 +301,15 @@ class Platform:
         if self.tee.target != "sgx":
             return None
         return signature(self.measurement(program.image), attacker=True)
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[str, object]] = [
+            ("TEE", self.tee.title),
+            ("memory", self.tee.memory),
+            ("named checks", str(len(self.tee.checks))),
+            ("switched off", ", ".join(sorted(self.checks.without)) or "none"),
+        ]
+        return table(f"Platform {self.tee.name}", rows)
 
     def __repr__(self) -> str:
         without = f", without={sorted(self.checks.without)}" if self.checks.without else ""

@@ -7,8 +7,10 @@ check refused them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
+
+from tee_sim.html import table
 
 if TYPE_CHECKING:
     from tee_sim.checks import Check
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Event:
     """Base of all events."""
+
+    def _repr_html_(self) -> str:
+        rows = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return table(type(self).__name__, rows)
 
 
 @dataclass(frozen=True, slots=True)

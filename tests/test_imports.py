@@ -16,7 +16,7 @@ PACKAGE = "tee_sim"
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
 
-FOUNDATION = {"errors", "units", "checks", "trace"}
+FOUNDATION = {"errors", "units", "checks", "trace", "html"}
 MACHINE = FOUNDATION | {"abi", "machine"}
 HYPERVISOR = MACHINE | {"monitors", "hypervisor"}
 JOINED = HYPERVISOR | {"sdk", "platform", "programs"}

@@ -17,6 +17,7 @@ from struct import Struct as Codec
 
 from tee_sim.abi.sgx import CHUNK, TCS, PageType, SecinfoFlags
 from tee_sim.errors import LayoutError
+from tee_sim.html import table
 from tee_sim.units import PAGE, is_aligned
 
 ALL_CHUNKS = 0xFFFF
@@ -134,7 +135,7 @@ class ImagePage:
         return bool(self.measured >> chunk & 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Image:
     """An enclave as its signer ships it: everything that MRENCLAVE covers, and no more.
 
@@ -160,6 +161,21 @@ class Image:
             if page.offset in seen:
                 raise LayoutError(f"page {page.offset:#x} is added twice")
             seen.add(page.offset)
+
+    def __repr__(self) -> str:
+        return f"<Image of {len(self.pages)} pages in {self.size:#x} bytes>"
+
+    def _repr_html_(self) -> str:
+        rows = (
+            (
+                f"{page.offset:#x}",
+                f"{page.page_type.name} "
+                f"{'r' if page.r else '-'}{'w' if page.w else '-'}{'x' if page.x else '-'}"
+                f"{'' if page.measured == ALL_CHUNKS else ', not measured whole'}",
+            )
+            for page in self.pages
+        )
+        return table(f"Image: {len(self.pages)} pages in {self.size:#x} bytes", rows)
 
 
 def page_records(page: ImagePage) -> bytes:

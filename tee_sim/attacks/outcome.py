@@ -17,6 +17,14 @@ Verdict = Literal["blocked", "detected", "ciphertext", "succeeds", "not-applicab
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 STOPPED: tuple[Verdict, ...] = ("blocked", "detected", "ciphertext")
 """Verdicts under which the attacker did not get what it wanted."""
+SYMBOLS = {
+    "blocked": "■",
+    "detected": "◆",
+    "ciphertext": "≈",
+    "succeeds": "✗",
+    "not-applicable": "○",
+}
+"""A sign for each verdict, so that no table rests on colour alone."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +53,8 @@ class Outcome:
         return f"{self.verdict}{by}: {self.detail}"
 
     def _repr_html_(self) -> str:
-        symbol = {"blocked": "■", "detected": "◆", "ciphertext": "▒", "succeeds": "✗"}
         by = f" by <b>{escape(self.check)}</b>" if self.check else ""
-        sign = symbol.get(self.verdict, "-")
-        return f"<p>{sign} <b>{self.verdict}</b>{by}: {escape(self.detail)}</p>"
+        return f"<p>{SYMBOLS[self.verdict]} <b>{self.verdict}</b>{by}: {escape(self.detail)}</p>"
 
 
 @dataclass(frozen=True)

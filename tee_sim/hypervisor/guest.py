@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from tee_sim.abi.image import Image
 from tee_sim.abi.sgx import TCS, PageType
 from tee_sim.errors import BudgetExceeded, EnclaveLost, Fault, MachineCheck, PageFault, UsageError
+from tee_sim.html import table
 from tee_sim.machine.cpu import (
     R8,
     R9,
@@ -74,6 +75,20 @@ class Guest(ABC):
         self.lost: EnclaveLost | None = None
         self.tcs_offsets = [p.offset for p in image.pages if p.page_type == PageType.TCS]
         self._borrowed: list[int] = []
+
+    def __repr__(self) -> str:
+        state = f"lost: {self.lost}" if self.lost else "alive"
+        return f"<{type(self).__name__} at {self.base:#x}, {len(self.image.pages)} pages, {state}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("linear address", self.base),
+            ("bytes", self.image.size),
+            ("pages", str(len(self.image.pages))),
+            ("page tables (CR3)", self.space.cr3),
+            ("state", str(self.lost or "alive")),
+        ]
+        return table(type(self).__name__, rows)
 
     # Ordinary memory of the process, lent to the program inside
 

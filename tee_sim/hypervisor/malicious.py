@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from tee_sim.errors import Fault, PageFault, UsageError
+from tee_sim.html import table
 from tee_sim.hypervisor.guest import Guest, Handler
 from tee_sim.hypervisor.honest import Host, Launch
 from tee_sim.machine.cpu import FLAGS_INITIAL, REGISTER_NAMES, RFLAGS, RIP, LogicalProcessor
-from tee_sim.machine.paging import ADDRESS_MASK, PRESENT
+from tee_sim.machine.paging import ADDRESS_MASK, FLAGS, PRESENT
 from tee_sim.units import PAGE
 
 CODE_ADDRESS = 0x0900_0000
@@ -30,6 +31,10 @@ class Snapshot:
     """Raw DRAM at one moment: (physical address, bytes) of each range."""
 
     ranges: tuple[tuple[int, bytes], ...]
+
+    def _repr_html_(self) -> str:
+        rows = ((f"{start:#x}, {len(data)} bytes", data) for start, data in self.ranges)
+        return table("Snapshot of DRAM", rows)
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,16 @@ class PageTableEntry:
     def present(self) -> bool:
         """Whether the page is mapped."""
         return bool(self.value & PRESENT)
+
+    def _repr_html_(self) -> str:
+        flags = [name for name, bit in FLAGS.items() if self.value & bit]
+        rows = [
+            ("linear address", self.gva),
+            ("points to", self.hpa),
+            ("flags", ", ".join(flags)),
+            ("stands at", self.entry_hpa),
+        ]
+        return table("Page-table entry", rows)
 
 
 class Adversary:

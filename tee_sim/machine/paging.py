@@ -22,6 +22,16 @@ PRESENT, WRITABLE, USER, ACCESSED, DIRTY, LARGE = 1, 2, 4, 1 << 5, 1 << 6, 1 << 
 NO_EXECUTE = 1 << 63
 ADDRESS_MASK = 0x000F_FFFF_FFFF_F000
 
+FLAGS = {
+    "present": PRESENT,
+    "writable": WRITABLE,
+    "user": USER,
+    "accessed": ACCESSED,
+    "dirty": DIRTY,
+    "no-execute": NO_EXECUTE,
+}
+"""The flags of a page-table entry by name."""
+
 READ, WRITE, FETCH = 0, 1, 2
 ACCESS_NAMES = ("read", "write", "fetch")
 

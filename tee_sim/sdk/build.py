@@ -7,8 +7,8 @@ results are kept on disk under the SHA-256 of everything that went in.
 
 Run ``python -m tee_sim.sdk.build --all`` to rebuild the ELFs that ship in the package.
 
-Simplified: no stack protector, and no hardening against transient execution (LFENCE after an entry and
-around what comes from outside): the emulated processor does not speculate.
+Simplified: no stack protector, and no hardening against transient execution (LFENCE after an entry
+and around what comes from outside): the emulated processor does not speculate.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ but their content is not, and the runtime does not rely on it. Open Enclave deci
 stack is measured there too, filled with 0xCC instead of zeros.
 
 Simplified: no exception handler, so the second state-save frame stays unused and the runtime
-refuses an entry into an interrupted thread; no thread-local variables; no guard page between SSA and
-thread data.
+refuses an entry into an interrupted thread; no thread-local variables; no guard page between SSA
+and thread data.
 
 Source: Open Enclave SDK, ``host/sgx/create.c`` (``_add_heap_pages``, ``_add_stack_pages``,
 ``_add_control_pages``).
@@ -36,6 +36,7 @@ from pathlib import Path
 from tee_sim.abi.image import ALL_CHUNKS, Image, ImagePage
 from tee_sim.abi.sgx import TCS, PageType, TCSFlags
 from tee_sim.errors import LayoutError
+from tee_sim.html import table
 from tee_sim.sdk import build as builder
 from tee_sim.sdk.edl import Interface
 from tee_sim.sdk.elf import ELF, read_elf
@@ -72,7 +73,7 @@ class ThreadLayout:
     stack: tuple[int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Program:
     """A program ready to be loaded.
 
@@ -95,6 +96,19 @@ class Program:
     threads: tuple[ThreadLayout, ...]
     heap: tuple[int, int]
     learn: str
+
+    def __repr__(self) -> str:
+        return f"<Program {self.name} for {self.target}: {self.image!r}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("target", self.target),
+            ("ecalls", "; ".join(str(function) for function in self.interface.trusted)),
+            ("pages", str(len(self.image.pages))),
+            ("threads", str(len(self.threads))),
+            ("to learn", self.learn),
+        ]
+        return table(f"Program {self.name}", rows)
 
 
 def load_program(program: Path | str, target: str = "sgx") -> Program:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tee_sim.abi.sgx import PageType
 from tee_sim.checks import Check, Checks
 from tee_sim.errors import PageFault
+from tee_sim.html import table
 from tee_sim.machine.paging import ACCESS_NAMES, FETCH, PFEC_ACCESS, PFEC_PRESENT, WRITE, R, W, X
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.units import PAGE
@@ -50,17 +51,7 @@ class EPCMEntry:
     pr: bool = False
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            f"<tr><th scope='row'>{name}</th><td>{_show(getattr(self, name))}</td></tr>"
-            for name in self.__slots__
-        )
-        return f"<table><caption>EPCM entry</caption>{cells}</table>"
-
-
-def _show(value: object) -> str:
-    if isinstance(value, PageType):
-        return value.name
-    return f"{value:#x}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+        return table("EPCM entry", ((name, getattr(self, name)) for name in self.__slots__))
 
 
 def epcm_fault(gva: int, access: int, why: str) -> PageFault:
