@@ -26,7 +26,7 @@ from tee_sim import Platform
 from tee_sim.abi.image import Image, ImagePage, measure
 from tee_sim.abi.sgx import TCS, PageType
 from tee_sim.checks import Checks
-from tee_sim.hypervisor.honest import Host, Launch
+from tee_sim.hypervisor.honest import Launch
 from tee_sim.machine.dram import DRAM
 from tee_sim.machine.encryption import TREE_CHECKS, XTS, XTS_CHECKS
 from tee_sim.machine.entropy import Entropy
@@ -95,9 +95,7 @@ class BareUnicorn:
         self.engine = unicorn.Uc(uc.UC_ARCH_X86, uc.UC_MODE_64)
         self.engine.ctl_set_tcg_buffer_size(32 * MIB)
         self.engine.ctl_set_tlb_mode(uc.UC_TLB_VIRTUAL)
-        self.engine.mem_map_ptr(
-            0, memory + PAGE, uc.UC_PROT_ALL, ctypes.addressof(self._anchor)
-        )
+        self.engine.mem_map_ptr(0, memory + PAGE, uc.UC_PROT_ALL, ctypes.addressof(self._anchor))
         self.engine.hook_add(uc.UC_HOOK_TLB_FILL, self._fill)
         self.end = len(code)
 
@@ -123,7 +121,7 @@ def bare_enclave(host: Platform, code: bytes, data_pages: int) -> tuple[object, 
     pages += [data(first + at * PAGE) for at in range(data_pages)]
     size = 1 << (first + data_pages * PAGE - 1).bit_length()
     image = Image(size, 1, tuple(pages))
-    guest = Host.launch(host.host, Launch("loop", image, signature(measure(image))))
+    guest = host.host.launch(Launch("loop", image, signature(measure(image))))
     return guest, lambda: guest.enter(0, 0, guest.base + first)
 
 
@@ -165,7 +163,7 @@ def measuring() -> dict[str, float]:
     host = Platform("sgx-tme")
 
     def load() -> None:
-        Host.launch(host.host, Launch("big", image, None)).close()
+        host.host.launch(Launch("big", image, None)).close()
 
     sha256 = repeat(lambda: hashlib.sha256(content).digest(), 1)
     return {

@@ -289,7 +289,7 @@ class Platform:
         weak = self.host.sgx is not None and any("MEASURE" in name for name in self.checks.without)
         if not weak:
             return measure(image)
-        trial = Host.launch(self.host, Launch("trial", image, None))
+        trial = self.host.launch(Launch("trial", image, None))
         assert isinstance(trial, SGXGuest), "only SGX has MEASURE checks"
         try:
             return trial.mrenclave

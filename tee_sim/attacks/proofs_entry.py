@@ -10,7 +10,7 @@ from tee_sim.attacks.proofs_memory import SGX, leave_with_secret
 from tee_sim.attacks.registers_at_exit import STEPS, WordCollector, fresh_vault
 from tee_sim.attacks.tampered_image import more_tries
 from tee_sim.errors import EnclaveLost, Fault, OtherFault
-from tee_sim.hypervisor.honest import Host, Launch
+from tee_sim.hypervisor.honest import Launch
 from tee_sim.sdk.host import Enclave
 from tee_sim.sdk.image import load_program
 from tee_sim.units import PAGE
@@ -61,7 +61,7 @@ def skip_einit(host: Platform) -> Outcome:
     """Build a changed vault and enter it without ever asking for its signature to be checked."""
     program = load_program("vault", host.tee.target)
     launch = Launch("vault", more_tries(program.image), None)
-    vault = Enclave(program.interface, Host.launch(host.host, launch), name="vault")
+    vault = Enclave(program.interface, host.host.launch(launch), name="vault")
     try:
         vault.make_secret("2718")
     except EnclaveLost as lost:

@@ -17,7 +17,7 @@ from tee_sim.attacks.outcome import Outcome, attack, careless, refused, stopped,
 from tee_sim.attacks.registers_at_exit import fresh_vault
 from tee_sim.errors import EnclaveLost, SGXError
 from tee_sim.hypervisor.guest import ARENA_BASE, Guest
-from tee_sim.hypervisor.honest import Host, Launch
+from tee_sim.hypervisor.honest import Launch
 from tee_sim.hypervisor.sgx import SGXGuest
 from tee_sim.machine.paging import DIRTY
 from tee_sim.platform import signature
@@ -48,7 +48,7 @@ def accomplice(host: Platform, victim: DeployedEnclave) -> tuple[Guest, int]:
     )
     program = replace(victim.program, image=replace(victim.program.image, pages=pages))
     launch = Launch("accomplice", program.image, host.sign_as_host(program))
-    guest = Host.launch(host.host, launch)
+    guest = host.host.launch(launch)
     return guest, host.adversary.hpa(guest, victim.address("vault_tries"))
 
 
@@ -329,7 +329,7 @@ class _Spy:
     def __init__(self, host: Platform) -> None:
         self.host, self.page = host, 0
         self.program = load_program("careless", host.tee.target)
-        self.guest = Host.launch(host.host, Launch("spy", self.program.image, None))
+        self.guest = host.host.launch(Launch("spy", self.program.image, None))
         self.place = self.guest.base + max(p.offset for p in self.program.image.pages) + PAGE
 
     def adopt(self, page: int) -> None:

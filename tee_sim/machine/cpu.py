@@ -261,12 +261,14 @@ class LogicalProcessor:
     def on_fill(self, gva: int, access: int) -> tuple[int, int] | None:
         """Ask the MMU; a refusal becomes the stop."""
         try:
-            self._fills += 1
             if self._fills > self._flush_after:
                 # The engine's TLB grows only at a flush.
                 self._flush_after = min(self._flush_after * 2, 1 << 16)
                 self.flush_tlb()
-            return self.mmu.fill(self, gva, access)
+            answer = self.mmu.fill(self, gva, access)
+            # Counted last: answering may have flushed, and this entry comes after that.
+            self._fills += 1
+            return answer
         except Fault as fault:
             self._pending = Stop("fault", fault)
         except BaseException as error:

@@ -36,7 +36,7 @@ from tee_sim.machine.cpu import (
 )
 from tee_sim.machine.paging import READ, WRITE, is_canonical
 from tee_sim.monitors.sgx import checks as rules
-from tee_sim.monitors.sgx.building import GPRSGX_SIZE
+from tee_sim.monitors.sgx.building import GPRSGX_SIZE, XFRM_LEGACY
 from tee_sim.monitors.sgx.enclave import Enclave, Entry
 from tee_sim.monitors.sgx.epcm import epcm_fault
 from tee_sim.monitors.sgx.processor import SGX
@@ -177,7 +177,9 @@ def aex(sgx: SGX, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
     entry = sgx.entries[lp.index]
     registers, fpu = lp.registers(), lp.fpu()
     cache = sgx.machine.cache
-    cache.view(entry.ssa_hpas[0], write=True)[: fxsave.SIZE] = fpu
+    xsave = cache.view(entry.ssa_hpas[0], write=True)
+    xsave[: fxsave.SIZE] = fpu
+    struct.pack_into("<Q", xsave, fxsave.SIZE, XFRM_LEGACY)  # XSTATE_BV: x87 and SSE are there
     frame, gpr = cache.view(entry.ssa_hpas[-1], write=True), PAGE - GPRSGX_SIZE
     _GPR_AREA.pack_into(frame, gpr, *registers[:18])
     ursp, urbp = struct.unpack_from("<QQ", frame, gpr + _URSP)

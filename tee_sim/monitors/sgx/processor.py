@@ -74,8 +74,7 @@ class SGX:
     def authorize(self, lp: LogicalProcessor, gva: int, page: Walk, access: int) -> int:
         """Decide one TLB fill. See `tee_sim.machine.mmu.Guard`.
 
-        Source: Intel SDM Vol. 3D, "Access-control Requirements"; reference rules 1 and 2 in
-        `docs/architecture.md`.
+        Source: Intel SDM Vol. 3D, "Access-control Requirements".
         """
         enclave: Enclave | None = lp.context
         if enclave is None or not enclave.base <= gva < enclave.limit:
