@@ -6,10 +6,9 @@ instruction budget, and Ctrl-C.
 Source for instruction behaviour: Intel SDM Vol. 2; for what is illegal inside an enclave,
 Vol. 3D, "Illegal Instructions".
 
-Simplified: the processor is of the Nehalem generation plus RDRAND and RDTSC: no AVX (VEX- and
-EVEX-coded instructions raise #UD), and misaligned MOVAPS does not fault; one instruction after
-another, no caches of its own; LOCK is atomic because logical processors never run at the same
-time.
+Simplified: the processor is of the Nehalem generation plus RDRAND, RDTSC and FSGSBASE: no AVX (VEX-
+and EVEX-coded instructions raise #UD), and misaligned MOVAPS does not fault; one instruction after
+another, no caches of its own; LOCK is atomic because logical processors never run at the same time.
 """
 
 from __future__ import annotations
@@ -25,11 +24,16 @@ from typing import Any, Final
 from tee_sim.errors import Fault, GeneralProtection, InvalidOpcode, OtherFault, PageFault
 from tee_sim.machine import fxsave
 from tee_sim.machine.cache import POOL_BASE
-from tee_sim.machine.decode import first_byte_touched, rdrand_target, sensitive_in
+from tee_sim.machine.decode import (
+    first_byte_touched,
+    fsgsbase_target,
+    rdrand_target,
+    sensitive_in,
+)
 from tee_sim.machine.emulator import Emulator
 from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.mmu import ABORT_BASE, MMU
-from tee_sim.machine.paging import PFEC_FETCH
+from tee_sim.machine.paging import PFEC_FETCH, is_canonical
 from tee_sim.units import PAGE
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
@@ -127,9 +131,9 @@ class LogicalProcessor:
         memories = (
             (0, mmu.cache.dram.size, mmu.cache.dram.pointer),
             (POOL_BASE, mmu.cache.size, mmu.cache.pointer),
-            (ABORT_BASE, 2 * PAGE, mmu.abort_pointer),
+            (ABORT_BASE, 3 * PAGE, mmu.abort_pointer),
         )
-        self._emulator = Emulator(memories, ABORT_BASE + PAGE, self)
+        self._emulator = Emulator(memories, ABORT_BASE + 2 * PAGE, self)
         mmu.processors.append(self)
         _watchdog.watch(self)
 
@@ -297,7 +301,7 @@ class LogicalProcessor:
             code = self.mmu.peek(self, rip, MAX_INSTRUCTION)
             if code.startswith(b"\x0f\x01\xd7"):
                 self._pending, self._known = _ENCLU, values
-            elif self._rdrand(code):
+            elif self._rdrand(code) or self._fsgsbase(code):
                 return
             else:
                 self._pending = Stop(
@@ -365,6 +369,24 @@ class LogicalProcessor:
         kept = 0 if size >= 4 else values[register] >> 16 << 16
         values[register] = kept | int.from_bytes(self.entropy.take(size, "RDRAND"), "little")
         values[RFLAGS] = values[RFLAGS] & ~FLAGS_ARITHMETIC | 1
+        values[RIP] += length
+        self._emulator.set_registers(_GPR.pack(*values))
+        return True
+
+    def _fsgsbase(self, code: bytes) -> bool:
+        """RDFSBASE and its relatives, which user code and enclaves may use."""
+        target = fsgsbase_target(code)
+        if target is None:
+            return False
+        operation, register, size, length = target
+        # Hardware numbers RAX RCX RDX RBX RSP RBP RSI RDI R8-R15: the order of our lists.
+        values, base = self._live(), FSBASE + (operation & 1)
+        source, sink = (register, base) if operation & 2 else (base, register)
+        values[sink] = values[source] & (1 << 8 * size) - 1
+        if operation & 2 and not is_canonical(values[sink]):
+            self._pending = Stop("fault", GeneralProtection("WRFSBASE: no canonical address"))
+            self._emulator.stop()
+            return True
         values[RIP] += length
         self._emulator.set_registers(_GPR.pack(*values))
         return True

@@ -122,6 +122,22 @@ def _value(name: str, instruction: Any, register: Callable[[str], int]) -> int:
     return register(name)
 
 
+def fsgsbase_target(code: bytes) -> tuple[int, int, int, int] | None:
+    """Decode RDFSBASE, RDGSBASE, WRFSBASE or WRGSBASE (F3 [REX] 0F AE /0-/3, register form).
+
+    Returns:
+        (0-3 in the order above, register number in hardware order, operand bytes, instruction
+        bytes), or None for any other instruction.
+    """
+    rex = code[1] if len(code) > 1 and code[1] & 0xF0 == 0x40 else 0
+    opcode = 1 + bool(rex)
+    modrm = code[opcode + 2 : opcode + 3]
+    if code[:1] != b"\xf3" or code[opcode : opcode + 2] != b"\x0f\xae" or modrm < b"\xc0":
+        return None
+    operation, register = modrm[0] >> 3 & 7, (modrm[0] & 7) | (rex & 1) << 3
+    return (operation, register, 8 if rex & 8 else 4, opcode + 3) if operation < 4 else None
+
+
 def rdrand_target(code: bytes) -> tuple[int, int, int] | None:
     """Decode RDRAND or RDSEED (0F C7 /6, /7, register form).
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from tee_sim.machine.cpu import LogicalProcessor
 
 ABORT_BASE = 2 << 40
-"""Where the CPU sees the abort page: one page that reads as all ones, one that swallows writes."""
+"""Where the CPU sees the abort page: one page that reads as all ones, one that swallows writes.
+A third page is scratch for the engine (`tee_sim.machine.emulator`)."""
 
 
 class Guard(Protocol):
@@ -79,7 +80,7 @@ class MMU:
 
     @property
     def abort_pointer(self) -> int:
-        """Page-aligned address, in this process, of two pages to map at `ABORT_BASE`."""
+        """Page-aligned address, in this process, of three pages to map at `ABORT_BASE`."""
         base = ctypes.addressof(self._abort)
         aligned = (base + PAGE - 1) & -PAGE
         ctypes.memset(aligned, 0xFF, PAGE)

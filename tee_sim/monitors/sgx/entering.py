@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import struct
 
-from tee_sim.abi.sgx import ExitInfo, PageType
+from tee_sim.abi.sgx import EXINFO, ExitInfo, PageType
 from tee_sim.errors import Fault, GeneralProtection, MachineCheck, PageFault
 from tee_sim.machine import fxsave
 from tee_sim.machine.cpu import (
@@ -56,6 +56,9 @@ _URSP, _EXITINFO, _FSBASE = 144, 160, 168
 
 _REPORTED = {0: 3, 1: 3, 3: 6, 5: 3, 6: 3, 16: 3, 17: 3, 19: 3}
 """Vectors that EXITINFO reports without EXINFO, and their type (3 hardware, 6 software)."""
+
+_DETAILED = {13: 3, 14: 3}
+"""#GP and #PF, which it reports if MISCSELECT.EXINFO is set, with details in EXINFO."""
 
 
 def enclu(sgx: SGX, lp: LogicalProcessor) -> bool:
@@ -184,7 +187,13 @@ def aex(sgx: SGX, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
     _GPR_AREA.pack_into(frame, gpr, *registers[:18])
     ursp, urbp = struct.unpack_from("<QQ", frame, gpr + _URSP)
     struct.pack_into("<QQ", frame, gpr + _FSBASE, registers[FSBASE], registers[GSBASE])
-    struct.pack_into("<I", frame, gpr + _EXITINFO, _exit_info(event))
+    detailed = bool(entry.enclave.secs.miscselect.exinfo)
+    struct.pack_into("<I", frame, gpr + _EXITINFO, _exit_info(event, detailed))
+    if detailed and event is not None and event.vector in _DETAILED:
+        # The enclave is told the whole address; it is the host that gets a masked one.
+        frame[gpr - EXINFO.SIZE : gpr] = EXINFO(
+            maddr=event.address, errcd=event.error_code & 0xFFFFFFFF
+        ).pack()
     tcs = cache.view(entry.tcs_hpa, write=True)
     (cssa,) = struct.unpack_from("<I", tcs, _CSSA)
     struct.pack_into("<I", tcs, _CSSA, cssa + 1)
@@ -317,11 +326,12 @@ def _masked(sgx: SGX, event: Fault | None) -> Fault | None:
     )
 
 
-def _exit_info(event: Fault | None) -> ExitInfo:
+def _exit_info(event: Fault | None, detailed: bool) -> ExitInfo:
     """EXITINFO for the enclave's own handler: vectors that it is told about."""
-    if event is None or event.vector not in _REPORTED:
+    reported = _REPORTED | _DETAILED if detailed else _REPORTED
+    if event is None or event.vector not in reported:
         return ExitInfo()
-    return ExitInfo(vector=event.vector, exit_type=_REPORTED[event.vector], valid=True)
+    return ExitInfo(vector=event.vector, exit_type=reported[event.vector], valid=True)
 
 
 _SYNTHETIC_FPU = fxsave.INITIAL[:24] + (0x1FB0).to_bytes(4, "little") + fxsave.INITIAL[28:]

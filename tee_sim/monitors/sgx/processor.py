@@ -74,7 +74,8 @@ class SGX:
     def authorize(self, lp: LogicalProcessor, gva: int, page: Walk, access: int) -> int:
         """Decide one TLB fill. See `tee_sim.machine.mmu.Guard`.
 
-        Source: Intel SDM Vol. 3D, "Access-control Requirements".
+        Source: Intel SDM Vol. 3D, "Access-control Requirements". The error code for an enclave
+        address that is backed by ordinary memory is unverified.
         """
         enclave: Enclave | None = lp.context
         if enclave is None or not enclave.base <= gva < enclave.limit:
