@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tee_sim.errors import Fault, GeneralProtection, InvalidOpcode, OtherFault, PageFault
-from tee_sim.machine import fxsave
+from tee_sim.machine import fxsave, paging
 from tee_sim.machine.cache import POOL_BASE
 from tee_sim.machine.decode import (
     first_byte_touched,
@@ -30,10 +30,10 @@ from tee_sim.machine.decode import (
     rdrand_target,
     sensitive_in,
 )
-from tee_sim.machine.emulator import Emulator
+from tee_sim.machine.emulator import NOWHERE, Emulator
 from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.mmu import ABORT_BASE, MMU
-from tee_sim.machine.paging import PFEC_FETCH, is_canonical
+from tee_sim.machine.paging import FETCH, PFEC_FETCH, is_canonical
 from tee_sim.units import PAGE
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
@@ -232,6 +232,8 @@ class LogicalProcessor:
         if stop is not None and stop.kind == "fault":
             self._emulator.clear_exception()
             self._locate(stop.fault)
+        elif stop is None and not status and self.register(RIP) == NOWHERE:
+            return Stop("fault", paging.fault(NOWHERE, FETCH, 0, "no page is mapped there"))
         elif stop is None and status:
             # Every refusal is recorded by a hook; one that is not was cut short by a signal.
             self._emulator.clear_exception()

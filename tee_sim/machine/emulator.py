@@ -123,7 +123,8 @@ class Emulator:
     Args:
         regions: (physical address, bytes, address in this process) of each memory to map. Each
             is mapped once: regions are expensive in the engine.
-        scratch: physical address of a page that may be overwritten while starting up.
+        scratch: physical address of a page that belongs to the engine, and that no address
+            translates to.
         hooks: what to call.
     """
 
@@ -188,9 +189,10 @@ class Emulator:
 
     def _install(self, hooks: Hooks, scratch: int) -> None:
         def fill(_uc: int, gva: int, kind: int, entry: Any, _key: int) -> bool:
-            if gva >= _NOWHERE_PAGE:
-                # After each run the engine looks at the code where it was told to run to.
-                entry[0].paddr, entry[0].perms = scratch, uc_const.UC_PROT_ALL
+            if gva >= _NOWHERE_PAGE and kind == uc_const.UC_MEM_FETCH:
+                # After each run the engine looks at the code where it was told to run to. Code
+                # that jumps there itself finds nothing but illegal instructions.
+                entry[0].paddr, entry[0].perms = scratch, uc_const.UC_PROT_EXEC
                 return True
             answer = hooks.on_fill(gva, kind - uc_const.UC_MEM_READ)
             if answer is None:
@@ -231,7 +233,7 @@ def _enter_user_mode(uc: Any, page: int) -> Any:
     """Bring a fresh engine to CPL 3 with SSE on; return its saved state.
 
     Writing CS does not change the privilege level, so it takes a real IRETQ through a real GDT.
-    They stand on the scratch ``page``, and only for this moment.
+    They stand on the scratch ``page``, and only for this moment: it is filled with UD2 then.
     """
     code, data, user_code, user_data = (
         0x00AF9B000000FFFF,
@@ -259,5 +261,5 @@ def _enter_user_mode(uc: Any, page: int) -> Any:
     assert uc.reg_read(x86.UC_X86_REG_CS) & 3 == 3, "the engine did not reach user mode"
     uc.hook_del(hook)
     uc.ctl(uc_const.UC_CTL_TLB_FLUSH, uc_const.UC_CTL_IO_WRITE)
-    uc.mem_write(page, bytes(0x400))
+    uc.mem_write(page, b"\x0f\x0b" * 2048)
     return uc.context_save()
