@@ -144,6 +144,18 @@ class Adversary:
             raise UsageError(f"{gva:#x} has no page-table entry")
         return PageTableEntry(gva & -PAGE, victim.space.entry(gva), place)
 
+    def levels(self, victim: Guest, gva: int) -> list[PageTableEntry]:
+        """The entry for ``gva`` in each table, from the top; ends at one that is not present."""
+        table, entries = victim.space.cr3, []
+        for shift in (39, 30, 21, 12):
+            place = table + (gva >> shift & 0x1FF) * 8
+            value = int.from_bytes(self.read(place, 8), "little")
+            entries.append(PageTableEntry(gva & -PAGE, value, place))
+            if not value & PRESENT:
+                break
+            table = value & ADDRESS_MASK
+        return entries
+
     def hpa(self, victim: Guest, gva: int) -> int:
         """Physical address of the victim's ``gva``."""
         found = victim.space.translate(gva)

@@ -9,6 +9,7 @@ from tee_sim.view.cards import card, check_card
 from tee_sim.view.exercise import Exercise, Prediction, cause_is, predict, seal
 from tee_sim.view.markup import Html
 from tee_sim.view.matrix import matrix_table
+from tee_sim.view.night import house, secret_house
 from tee_sim.view.picture import Picture
 from tee_sim.view.player import Frame, Player
 from tee_sim.view.scene_bytes import bitmap, changed_blocks, memory_picture
@@ -16,6 +17,7 @@ from tee_sim.view.scene_funnel import Stage, funnel
 from tee_sim.view.scene_memory import memory_map
 from tee_sim.view.scene_records import record_strip
 from tee_sim.view.scene_screens import two_screens
+from tee_sim.view.scene_walk import page_walk
 
 __all__ = [
     "Exercise",
@@ -31,11 +33,14 @@ __all__ = [
     "changed_blocks",
     "check_card",
     "funnel",
+    "house",
     "matrix_table",
     "memory_map",
     "memory_picture",
+    "page_walk",
     "predict",
     "record_strip",
     "seal",
+    "secret_house",
     "two_screens",
 ]

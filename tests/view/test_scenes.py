@@ -6,7 +6,7 @@ import base64
 import re
 import struct
 import zlib
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 from xml.etree import ElementTree
 
@@ -28,6 +28,7 @@ from tee_sim.view import (
     matrix_table,
     memory_map,
     memory_picture,
+    page_walk,
     record_strip,
     two_screens,
 )
@@ -75,12 +76,19 @@ def records(word: str = "", pages: int = 3) -> list[tuple[str, str]]:
     return out
 
 
+def walk(last: int = 0xFEDC_BA98_7063) -> list[tuple[int, int]]:
+    tables = [0x1000, 0xFEDC_BA98_7000, 0x3000, 0xFFFF_FFFF_F000]
+    return [(table + 8, following | 7) for table, following in pairwise([*tables, last])]
+
+
 def scenes(word: str = "") -> dict[str, Picture | Player]:
     changed = changed_blocks(bytes(4096), bytes(100) + b"\1" + bytes(3995))
     return {
         "memory": memory_map(regions(word), "m"),
         "funnel": funnel(stages(word), "f"),
         "passes": funnel([*stages(word)[:3], Stage("DRAM", LONG, "info")], "f"),
+        "walk": page_walk(0x7FFF_FFFF_FFFF, walk(), "w"),
+        "missing": page_walk(0x4000_0123, [*walk()[:2], (0x3010, 0)], "w" + word),
         "screens": two_screens(moments(word), "s"),
         "records": record_strip(records(word), "r", [bytes([i] * 32) for i in range(4)]),
         "many": record_strip(records(word, 80), "r"),
@@ -258,6 +266,24 @@ def test_the_funnel_does_not_tell_in_advance() -> None:
     first = funnel(stages(), "f").frames[0]
     assert "REFUSED" not in first.svg + first.alt + first.caption
     assert "never reached" not in funnel(stages(), "f").frames[3].svg
+
+
+def test_a_walk_reads_one_table_after_the_other() -> None:
+    gva = 0x4000_4010
+    player = page_walk(
+        gva, [(0x2000, 0x3007), (0x3008, 0x4007), (0x4000, 0x5007), (0x5020, 0x9067)]
+    )
+    assert len(player) == 5
+    assert "0x9010" not in "".join(f.svg + f.caption + f.alt for f in player.frames[:4])
+    assert player.frames[4].caption.endswith("names the page at 0x9000. The byte is at 0x9010.")
+    assert "index 4" in player.frames[0].svg
+
+
+def test_a_walk_ends_at_an_entry_that_is_not_present() -> None:
+    player = page_walk(0x4000_0000, [(0x2000, 0x3007), (0x3008, 0)])
+    assert player.frames[-1].caption.endswith("so the processor raises a page fault.")
+    with pytest.raises(UsageError, match="not 0"):
+        page_walk(0, [])
 
 
 def test_a_stage_with_an_unknown_verdict_is_refused() -> None:
