@@ -3,6 +3,7 @@
 from capstone import CS_ARCH_X86, CS_MODE_64, Cs
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tee_sim.machine.cpu import REGISTER_NAMES
 from tee_sim.machine.decode import fsgsbase_target, rdrand_target
 
