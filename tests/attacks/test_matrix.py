@@ -1,0 +1,124 @@
+"""The attack matrix against the literature."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tee_sim.attacks import ATTACKS, STOPPED, VERDICTS
+from tee_sim.attacks.matrix import compute, run
+from tee_sim.platform import TEES
+
+LITERATURE = Path(__file__).parents[3] / "shared" / "attack-matrix.md"
+LETTERS = {"B": "blocked", "D": "detected", "C": "ciphertext", "X": "succeeds"}
+
+EXPECTED = {
+    #                          row  none mee  tme   what stops it, by the vendors and the papers
+    "read_private_page":       (1,  "X", "B", "B"),  # abort page
+    "write_private_page":      (2,  "X", "B", "B"),  # abort page: the write is dropped
+    "replay_by_software":      (3,  "X", "B", "B"),  # as 2
+    "remap_page":              (4,  "X", "B", "B"),  # EPCM.ENCLAVEADDRESS; SEVered 2018
+    "registers_at_exit":       (6,  "X", "B", "B"),  # SSA; Hetzelt, Buhren 2017; Werner 2019
+    "page_faults":             (10, "X", "X", "X"),  # nothing; Xu, Cui, Peinado 2015
+    "bus_replay":              (24, "X", "D", "X"),  # counter tree; Battering RAM 2025
+    "tampered_image":          (32, "X", "B", "B"),  # EINIT against SIGSTRUCT
+    "cold_boot":               (33, "X", "C", "C"),  # memory encryption
+    "bus_corruption":          (34, "X", "D", "X"),  # MAC; XTS alone yields garbage
+    "impostor":                (36, "X", "X", "X"),  # nothing on the machine: attestation
+}  # fmt: skip
+PLATFORMS = ("none", "sgx-mee", "sgx-tme")
+CELLS = [(name, tee) for name in EXPECTED for tee in PLATFORMS]
+STOPPED_CELLS = [
+    (name, tee) for name, tee in CELLS if EXPECTED[name][1 + PLATFORMS.index(tee)] != "X"
+]
+
+
+@pytest.fixture(scope="module")
+def matrix() -> dict[str, Any]:
+    return compute()
+
+
+def outcome(matrix: dict[str, Any], name: str, tee: str) -> dict[str, Any]:
+    row = next(row for row in matrix["attacks"] if row["name"] == name)
+    found: dict[str, Any] = row["outcomes"][tee]
+    return found
+
+
+def test_the_rows_and_columns_are_those_expected(matrix: dict[str, Any]) -> None:
+    assert matrix["platforms"] == list(TEES) == list(PLATFORMS)
+    assert {row["name"]: row["row"] for row in matrix["attacks"]} == {
+        name: expected[0] for name, expected in EXPECTED.items()
+    }
+
+
+@pytest.mark.parametrize(("name", "tee"), CELLS)
+def test_a_cell_is_as_expected(matrix: dict[str, Any], name: str, tee: str) -> None:
+    found, expected = outcome(matrix, name, tee), EXPECTED[name][1 + PLATFORMS.index(tee)]
+    assert found["verdict"] == LETTERS[str(expected)], found["detail"]
+
+
+@pytest.mark.parametrize(("name", "tee"), STOPPED_CELLS)
+def test_a_stopped_attack_succeeds_without_its_layers(
+    matrix: dict[str, Any], name: str, tee: str
+) -> None:
+    found = outcome(matrix, name, tee)
+    assert found["verdict"] in STOPPED
+    assert found["layers"][0] == found["check"]
+    assert run(ATTACKS[name], tee, found["layers"]).verdict == "succeeds"
+
+
+def test_the_expectations_are_those_of_the_literature() -> None:
+    if not LITERATURE.is_file():
+        pytest.skip(f"{LITERATURE.name} lies outside this repository, and is not there")
+    lines = LITERATURE.read_text(encoding="utf-8").splitlines()
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line]
+    heads = next(row for row in table if row[0] == "#")
+    by_row = {int(row[0]): row for row in table if re.fullmatch(r"\d+", row[0])}
+    for row, none, *protected in EXPECTED.values():
+        assert none == "X", "without a TEE everything succeeds"
+        assert [by_row[int(row)][heads.index(tee)] for tee in PLATFORMS[1:]] == protected, row
+
+
+def test_the_json_form_has_exactly_these_keys(matrix: dict[str, Any]) -> None:
+    assert set(matrix) == {"platforms", "attacks"}
+    for row in matrix["attacks"]:
+        assert set(row) == {"name", "row", "reference", "title", "outcomes"}
+        assert list(row["outcomes"]) == matrix["platforms"]
+        for found in row["outcomes"].values():
+            assert set(found) == {"verdict", "check", "layers", "variant", "detail"}
+            assert found["verdict"] in VERDICTS
+            assert found["detail"]
+            assert (found["check"] is None) == (found["layers"] == [])
+
+
+def test_a_second_computation_gives_the_same_json(matrix: dict[str, Any]) -> None:
+    script = "import json; from tee_sim.attacks.matrix import compute; print(json.dumps(compute()))"
+    again = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONHASHSEED": "77"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(again.stdout) == json.loads(json.dumps(matrix))
+
+
+def test_only_the_attacks_and_platforms_that_were_asked_for_run() -> None:
+    cells = []
+    found = compute(
+        ["sgx-tme"], ["cold_boot", "debug_read"], ["EDBGRD.DEBUG"], lambda: cells.append(1)
+    )
+    assert found["platforms"] == ["sgx-tme"]
+    assert [row["name"] for row in found["attacks"]] == ["cold_boot", "debug_read"]
+    assert outcome(found, "debug_read", "sgx-tme")["verdict"] == "succeeds"
+    assert len(cells) == 2
+
+
+def test_an_attack_on_a_platform_without_its_target_does_not_apply() -> None:
+    found = compute(["none"], ["debug_read"])
+    assert outcome(found, "debug_read", "none")["verdict"] == "not-applicable"
