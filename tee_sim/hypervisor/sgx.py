@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tee_sim.abi.image import Image
 from tee_sim.abi.sgx import SECS, AttributeFlags, Attributes, SecinfoFlags
 from tee_sim.abi.sgx_sign import SIGSTRUCT
+from tee_sim.checks import Check
 from tee_sim.errors import Fault, GeneralProtection, PageFault
 from tee_sim.hypervisor.guest import ENCLAVE_BASE, RETURN_ADDRESS, Guest
 from tee_sim.hypervisor.memory import FrameAllocator
@@ -25,6 +26,7 @@ from tee_sim.machine.cpu import (
     Stop,
 )
 from tee_sim.monitors.sgx import building, debugging, entering
+from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave
 from tee_sim.monitors.sgx.epcm import EPCMEntry
 from tee_sim.monitors.sgx.processor import SGX
@@ -101,6 +103,17 @@ class SGXDriver:
     def abandon(self, lp: LogicalProcessor) -> None:
         """Bring a processor back to the host, whatever state it is in."""
         entering.abandon(self._sgx, lp)
+
+    def judge(
+        self, enclave: Enclave, gva: int, hpa: int, access: int
+    ) -> list[tuple[bool, Check, str]]:
+        """Every rule for an access inside ELRANGE: broken or not, its check, and how.
+
+        As `epcm`: for teachers, who want to know about the rules behind the first one, too.
+        """
+        outside = hpa & -PAGE not in self._sgx.epcm
+        found = [(outside, rules.ELRANGE_EPC, "an enclave address is backed by ordinary memory")]
+        return found + ([] if outside else self._sgx.epcm.judge(enclave, gva, hpa & -PAGE, access))
 
     def epcm(self, hpa: int) -> EPCMEntry:
         """A copy of the EPCM entry of ``hpa``: software cannot read the real one; teachers can."""

@@ -1,8 +1,8 @@
 """Pictures for notebooks: drawn from plain data, stepped through in the page.
 
-Nothing here knows the machine or a monitor. `tee_sim.view.player` shows frames; each ``scene_*``
-module turns one kind of data into frames; `exercise` checks answers without showing them.
-Importing this package needs no Jupyter.
+Nothing here knows the machine or a monitor, except `recorded`, which draws what happened on a
+Platform. `player` shows frames; each ``scene_*`` module turns one kind of data into frames;
+`exercise` checks answers without showing them. Importing this package needs no Jupyter.
 """
 
 from tee_sim.view.cards import card, check_card

@@ -102,19 +102,36 @@ class EPCM:
         """Rights that ``enclave`` has at ``gva`` if it is backed by the EPC page ``hpa``.
 
         # Checks
-        VALID, BLOCKED, ENCLAVESECS, PENDING, MODIFIED, PT, ENCLAVEADDRESS, then R, W or X.
+        Those of `judge`, in its order; the first that fails and is in force refuses.
 
         Returns:
             The `R`, `W`, `X` bits of the entry.
 
         Raises:
             PageFault: with the SGX bit, carrying the check that refused.
+        """
+        for broken, check, why in self.judge(enclave, gva, hpa, access):
+            if broken and self.checks.on(check):
+                raise self.checks.refuse(check, epcm_fault(gva, access, why))
+        return self._rights(self[hpa])
+
+    def judge(
+        self, enclave: Enclave, gva: int, hpa: int, access: int
+    ) -> list[tuple[bool, Check, str]]:
+        """Every rule for one access: whether it is broken, its check, and how it would be.
+
+        # Checks
+        VALID, BLOCKED, ENCLAVESECS, PENDING, MODIFIED, PT, ENCLAVEADDRESS, then R, W or X.
 
         Source: Intel SDM Vol. 3D, "EPCM Access Control". The order is ours: all give the same
-        fault. The check named is the first that fails.
+        fault.
         """
         entry = self[hpa]
-        wrong: list[tuple[bool, Check, str]] = [
+        allowed, check, why = {
+            WRITE: (entry.w, rules.EPCM_W, "not writable"),
+            FETCH: (entry.x, rules.EPCM_X, "not executable"),
+        }.get(access, (entry.r, rules.EPCM_R, "not readable"))
+        return [
             (not entry.valid, rules.EPCM_VALID, "the EPC page is not in use"),
             (entry.blocked, rules.EPCM_BLOCKED, "the page is blocked"),
             (
@@ -134,14 +151,8 @@ class EPCM:
                 rules.EPCM_ENCLAVEADDRESS,
                 f"the EPC page belongs at {entry.enclaveaddress:#x}",
             ),
-            (access != WRITE and access != FETCH and not entry.r, rules.EPCM_R, "not readable"),
-            (access == WRITE and not entry.w, rules.EPCM_W, "not writable"),
-            (access == FETCH and not entry.x, rules.EPCM_X, "not executable"),
+            (not allowed, check, why),
         ]
-        for failed, check, why in wrong:
-            if failed and self.checks.on(check):
-                raise self.checks.refuse(check, epcm_fault(gva, access, why))
-        return self._rights(entry)
 
     def _rights(self, entry: EPCMEntry) -> int:
         """The entry's rights; a right whose check is off is granted."""

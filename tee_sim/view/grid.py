@@ -1,0 +1,54 @@
+"""A plain table with several columns, for what is best read side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tee_sim.errors import UsageError
+from tee_sim.view.markup import Html, asset, esc
+
+_STYLE = asset("grid.css")
+
+
+def grid(
+    title: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    marked: Sequence[tuple[int, int]] = (),
+    note: str = "",
+) -> Html:
+    """A captioned table; the first cell of each row is its heading.
+
+    Args:
+        title: the caption.
+        head: one heading for each column.
+        rows: as many cells in each.
+        marked: (row, column) of cells to set in bold behind an arrow, both from 0.
+        note: a sentence below the table.
+
+    Raises:
+        UsageError: a row does not fit the head.
+    """
+    if any(len(row) != len(head) for row in rows):
+        raise UsageError(f"each row needs {len(head)} cells, like the head")
+    top = "".join(f'<th scope="col">{esc(word)}</th>' for word in head)
+    strong = set(marked)
+    body = "".join(
+        "<tr>" + "".join(_cell(cell, j, (i, j) in strong) for j, cell in enumerate(row)) + "</tr>"
+        for i, row in enumerate(rows)
+    )
+    below = f"<p>{esc(note)}</p>" if note else ""
+    return Html(
+        "Table",
+        title,
+        f'<div class="tee-grid" role="region" tabindex="0" aria-label="{esc(title)}">'
+        f"<style>{_STYLE}</style><table><caption>{esc(title)}</caption>"
+        f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>{below}</div>",
+    )
+
+
+def _cell(text: str, column: int, marked: bool) -> str:
+    if column == 0:
+        return f'<th scope="row">{esc(text)}</th>'
+    return f"<td><b>► {esc(text)}</b></td>" if marked else f"<td>{esc(text)}</td>"
