@@ -59,12 +59,16 @@ def _require_apart(rows: Sequence[Region]) -> None:
 
 
 def amount(size: int) -> str:
-    """``size`` bytes in pages if it is whole pages, with the usual unit behind."""
+    """``size`` bytes in pages if it is whole pages, with the usual unit behind; else rounded."""
     unit = f"{size} bytes"
     if size % MIB == 0:
         unit = f"{size // MIB} MiB"
     elif size % KIB == 0:
         unit = f"{size // KIB} KiB"
+    elif size > MIB:
+        unit = f"about {size / MIB:.0f} MiB"
+    elif size > 16 * KIB:
+        unit = f"about {size / KIB:.0f} KiB"
     if size % PAGE:
         return unit
     pages = size // PAGE
@@ -90,8 +94,8 @@ def _region(canvas: Canvas, y: float, row: Region, style: Style) -> float:
 
 
 def _squares(canvas: Canvas, x: float, y: float, size: int) -> None:
-    """One small square for each page, as far as there is room."""
-    pages, room = -(-size // PAGE), 30
+    """One small square for each whole page, as far as there is room."""
+    pages, room = size // PAGE, 30
     d = "".join(f"M{num(x + i * 10)} {num(y)}h8v8h-8z" for i in range(min(pages, room)))
     canvas.path(d, fill=WHITE, stroke=INK)
     if pages > room:

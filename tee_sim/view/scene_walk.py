@@ -77,7 +77,7 @@ def _draw(gva: int, entries: Sequence[Entry], count: int) -> str:
             _page(canvas, x, gva, entries, count)
         else:
             _table(canvas, x, gva, level, entries[level] if level < count else None, now)
-    words = "Each entry: the physical address of what comes next, and flags in the low 12 bits."
+    words = "Each entry: the physical address of what comes next, and flags in the other bits."
     canvas.text(_LEFT, _TOP + _HEIGHT + 30, words, size=13, fill=c.SOFT_INK)
     return canvas.svg(_TOP + _HEIGHT + 44)
 

@@ -34,6 +34,7 @@ from tee_sim.view import (
 )
 from tee_sim.view.palette import owner_styles
 from tee_sim.view.png import gray_png
+from tee_sim.view.scene_memory import amount
 from tee_sim.view.text import text_width, wrap
 
 PAGE = 4096
@@ -245,6 +246,19 @@ def test_an_unknown_kind_of_card_is_refused() -> None:
 def test_regions_that_overlap_are_refused() -> None:
     with pytest.raises(UsageError, match="overlap at 0x800"):
         memory_map([("a", 0, 0x1000, "host", ""), ("b", 0x800, 0x1000, "host", "")])
+
+
+def test_an_amount_of_memory_is_short() -> None:
+    assert amount(PAGE) == "1 page, 4 KiB"
+    assert amount(64) == "64 bytes"
+    assert amount(100_634_112) == "about 96 MiB"
+    assert amount(196_544) == "about 192 KiB"
+
+
+def test_a_region_below_a_page_has_no_square() -> None:
+    small = memory_map([("MAC", 0, 64, "engine", "")]).frame.svg
+    assert "h8v8h-8z" not in small
+    assert "h8v8h-8z" in memory_map([("page", 0, PAGE, "engine", "")]).frame.svg
 
 
 def test_owners_differ_in_colour_and_pattern() -> None:
