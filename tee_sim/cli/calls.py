@@ -1,0 +1,97 @@
+"""``tee-sim run``: start a program and call one of its functions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tee_sim.cli.files import read_file
+from tee_sim.cli.output import print_json
+from tee_sim.cli.tables import known
+from tee_sim.errors import UsageError
+
+if TYPE_CHECKING:
+    from tee_sim.sdk.convert import Plan
+    from tee_sim.sdk.edl import Param
+
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def run(
+    program: Annotated[
+        str, typer.Argument(metavar="PROGRAM", help="An example's name, or a directory.")
+    ],
+    ecall: Annotated[str, typer.Argument(metavar="ECALL", help="Which function to call.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="ARG", help="Its arguments, in order.")
+    ] = None,
+    platform: Annotated[str, typer.Option(metavar="P", help="Where to run it.")] = "sgx-tme",
+    seed: Annotated[int, typer.Option(metavar="N", help="Another seed, other keys.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Start a program on a fresh server and call one of its functions.
+
+    What an argument is, the program's EDL file says: a number (also 0x1f or 1e-3), true or false;
+    for buffers and strings @FILE is the bytes of a file, hex:00ff these bytes, and anything else
+    the text itself. Bytes that come out are printed in hexadecimal.
+    """
+    from tee_sim.platform import TEES, Platform
+    from tee_sim.sdk.convert import Plan
+    from tee_sim.sdk.image import load_program
+
+    known("platform", [platform], TEES)
+    built = load_program(program, TEES[platform].target)
+    functions = {function.name: function for function in built.interface.trusted}
+    known("ecall", [ecall], functions, f" in {built.name}")
+    plan = Plan(functions[ecall])
+    values = _values(plan.given, arguments or ())
+    enclave = Platform(platform, seed=seed).create_enclave(built)
+    results = _named(plan, getattr(enclave, ecall)(*values))
+    if as_json:
+        print_json(results)
+        return
+    for name, value in results.items():
+        typer.echo(f"{name} = {value}")
+    if not results:
+        typer.echo(f"{ecall} is done, and returns nothing")
+
+
+def _named(plan: Plan, returned: Any) -> dict[str, Any]:
+    """What an ecall returned, by name: ``result`` and its [out] buffers, those in hexadecimal."""
+    names = ["result"] * plan.returns_value + [param.name for param in plan.outs]
+    values = returned if len(names) > 1 else (returned,)
+    pairs = zip(names, values, strict=False)
+    return {name: v.hex() if isinstance(v, bytes) else v for name, v in pairs}
+
+
+def _values(given: Sequence[Param], texts: Sequence[str]) -> list[Any]:
+    """Python values of an ecall's arguments; a wrong number of them is the call's to refuse."""
+    values: list[Any] = [_value(param, text) for param, text in zip(given, texts, strict=False)]
+    return values + list(texts[len(values) :])
+
+
+def _value(param: Param, text: str) -> Any:
+    """One argument as its type asks for it."""
+    if param.pointer:
+        return _bytes(param, text)
+    kind = param.type.kind
+    try:
+        if kind == "bool":
+            return _BOOLEANS[text.lower()]
+        if kind == "float":
+            return float.fromhex(text) if "0x" in text.lower() else float(text)
+        return int(text) if text.lstrip("+-").isdecimal() else int(text, 0)
+    except (KeyError, ValueError, OverflowError):
+        raise UsageError(f"{param.name}: {text!r} is no {param.type.name}") from None
+
+
+def _bytes(param: Param, text: str) -> bytes:
+    if text.startswith("@"):
+        return read_file(text[1:])
+    try:
+        return bytes.fromhex(text[4:]) if text.startswith("hex:") else os.fsencode(text)
+    except ValueError as error:  # UnicodeEncodeError is one
+        raise UsageError(f"{param.name}: {text!r}: {error}") from None
