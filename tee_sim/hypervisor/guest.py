@@ -119,11 +119,15 @@ class Guest(ABC):
         """Map a fresh page of the arena on first use; False outside the arena."""
         if not ARENA_BASE <= gva < ARENA_BASE + ARENA_SIZE:
             return False
-        hpa = self.host.frames.take()
+        hpa = self.borrow()
         self.host.machine.write(hpa, bytes(PAGE))
         self.space.map(align_down(gva), hpa)
-        self._borrowed.append(hpa)
         return True
+
+    def borrow(self) -> int:
+        """A page of ordinary memory that is given back when the program is taken down."""
+        self._borrowed.append(self.host.frames.take())
+        return self._borrowed[-1]
 
     # Running
 
@@ -165,14 +169,18 @@ class Guest(ABC):
         A pause is not an interruption: the processor stays inside. It is how several logical
         processors run at the same time (`interleave`).
         """
-        if self.lost is not None:
-            raise EnclaveLost(str(self.lost), fault=self.lost.fault)
+        self._require_alive()
         if not 0 <= thread < len(self.tcs_offsets):
             raise UsageError(f"this program has {len(self.tcs_offsets)} threads, from 0")
         lp = self.host.machine.processor(processor)
+        if lp.context is not None:
+            raise UsageError(
+                f"logical processor {processor} is inside an enclave; take another, or interrupt it"
+            )
         self._start(lp, self.tcs_offsets[thread], self._arguments(rdi, rsi, registers or {}))
         try:
             while True:
+                self._require_alive()
                 others = self.meanwhile
                 stop = lp.run(quantum or (others[0] if others else self.timer))
                 if stop.kind == "limit" and quantum:
@@ -187,6 +195,10 @@ class Guest(ABC):
         except BaseException as error:
             self._abandon(lp, error)
             raise
+
+    def _require_alive(self) -> None:
+        if self.lost is not None:
+            raise EnclaveLost(str(self.lost), fault=self.lost.fault)
 
     def _arguments(self, rdi: int, rsi: int, others: Mapping[str, int]) -> list[int]:
         registers = [0] * 20
@@ -209,6 +221,7 @@ class Guest(ABC):
                 "Platform(budget=...) changes it"
             )
         handled = [handler(self, lp, seen) for handler in list(reversed(self.handlers))]
+        self._require_alive()
         if not any(handled) and seen is not None and not self._demand_page(seen):
             raise EnclaveLost(f"the program inside died: {seen}", fault=seen)
         self._resume(lp)
@@ -229,7 +242,7 @@ class Guest(ABC):
             self.lost = EnclaveLost(f"its last call did not finish: {what}", fault=cause)
 
     def close(self) -> None:
-        """Take the program down and give its memory back."""
+        """Take the program down and give its memory back. Closing it twice is harmless."""
         self.lost = self.lost or EnclaveLost("it was closed")
         for hpa in self._borrowed:
             self.host.frames.give(hpa)

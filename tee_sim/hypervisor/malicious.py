@@ -266,8 +266,11 @@ class Adversary:
 
         Raises:
             Fault: the code faulted.
+            UsageError: it did not end, or the processor is inside an enclave.
         """
         lp = self.host.machine.processor(processor)
+        if lp.context is not None:
+            raise UsageError(f"logical processor {processor} is inside an enclave")
         self.place_code(victim, code)
         registers = [0] * 20
         registers[RIP], registers[RFLAGS] = CODE_ADDRESS, FLAGS_INITIAL
@@ -283,7 +286,7 @@ class Adversary:
         """Map a page of the host's own code into the victim's address space; its address."""
         if len(code) > PAGE:
             raise UsageError("host code fits one page")
-        hpa = victim.space.translate(CODE_ADDRESS) or self.host.frames.take()
+        hpa = victim.space.translate(CODE_ADDRESS) or victim.borrow()
         self.host.machine.write(hpa, code.ljust(PAGE, b"\xcc"))
         victim.space.map(CODE_ADDRESS, hpa, writable=False, executable=True)
         return CODE_ADDRESS

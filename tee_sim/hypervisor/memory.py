@@ -67,18 +67,24 @@ class AddressSpace:
         self.set_entry(gva, hpa | flags)
 
     def entry(self, gva: int) -> int:
-        """The page-table entry for ``gva``; 0 if there is none."""
+        """The page-table entry for ``gva``; 0 if there is none. Raises as `entry_address`."""
         place = self.entry_address(gva)
         return self._machine.dram.qwords[place >> 3] if place else 0
 
     def set_entry(self, gva: int, value: int) -> None:
         """Write the page-table entry for ``gva``, making tables as needed."""
+        if not 0 <= value < 1 << 64:
+            raise UsageError(f"{value:#x} does not fit a page-table entry of 64 bits")
         place = self.entry_address(gva, create=True)
         self._machine.dram.qwords[place >> 3] = value
         self._machine.mmu.modified(place & -PAGE)
 
     def entry_address(self, gva: int, create: bool = False) -> int:
-        """Physical address of the page-table entry for ``gva``; 0 if a table is missing."""
+        """Physical address of the page-table entry for ``gva``; 0 if a table is missing.
+
+        Raises:
+            UsageError: ``gva`` is not canonical, or a table is not in memory that the host reaches.
+        """
         if not is_canonical(gva):
             raise UsageError(f"{gva:#x} is not a canonical address")
         qwords, table = self._machine.dram.qwords, self.cr3
@@ -91,6 +97,10 @@ class AddressSpace:
                 entry = self._new_table() | PRESENT | WRITABLE | USER
                 qwords[place >> 3] = entry
             table = entry & ADDRESS_MASK
+            if not self._machine.visible(table):
+                raise UsageError(
+                    f"{gva:#x}: a page table at {table:#x} is not in the host's memory"
+                )
         return table + ((gva >> 12) & 0x1FF) * 8
 
     def translate(self, gva: int) -> int | None:

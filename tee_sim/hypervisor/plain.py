@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tee_sim.abi.image import Image
+from tee_sim.abi.image import Image, ImagePage
 from tee_sim.abi.sgx import PageType
 from tee_sim.errors import Fault
 from tee_sim.hypervisor.guest import Guest
@@ -49,17 +49,19 @@ class PlainGuest(Guest):
 
     def __init__(self, host: Host, image: Image) -> None:
         super().__init__(host, image)
-        for page in image.pages:
-            hpa = host.frames.take()
-            host.machine.write(hpa, page.content)
-            rights = page.page_type == PageType.REG
-            self.space.map(
-                self.base + page.offset,
-                hpa,
-                writable=page.w and rights,
-                executable=page.x and rights,
-            )
-            self._borrowed.append(hpa)
+        try:
+            for page in image.pages:
+                self._load(page)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, page: ImagePage) -> None:
+        hpa = self.borrow()
+        self.host.machine.write(hpa, page.content)
+        rights = page.page_type == PageType.REG
+        gva = self.base + page.offset
+        self.space.map(gva, hpa, writable=page.w and rights, executable=page.x and rights)
 
     def _start(self, lp: LogicalProcessor, tcs_offset: int, registers: list[int]) -> None:
         tcs = self.tcs(tcs_offset)

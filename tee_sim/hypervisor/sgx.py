@@ -12,7 +12,7 @@ from tee_sim.abi.image import Image
 from tee_sim.abi.sgx import SECS, AttributeFlags, Attributes, SecinfoFlags
 from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.checks import Check
-from tee_sim.errors import Fault, GeneralProtection, PageFault
+from tee_sim.errors import Fault, SGXError
 from tee_sim.hypervisor.guest import ENCLAVE_BASE, RETURN_ADDRESS, Guest
 from tee_sim.hypervisor.memory import FrameAllocator
 from tee_sim.machine.cpu import (
@@ -158,8 +158,9 @@ class SGXGuest(Guest):
         self.driver = driver
         self.pages: dict[int, int] = {}
         self._entered: dict[int, int] = {}
-        self.secs_hpa = driver.epc.take()
+        self._held: list[int] = []
         try:
+            self.secs_hpa = self._take()
             self.enclave = driver.ecreate(
                 self.secs_hpa,
                 SECS(
@@ -181,9 +182,13 @@ class SGXGuest(Guest):
         """The measurement, 32 bytes."""
         return self.enclave.mrenclave
 
+    def _take(self) -> int:
+        self._held.append(self.driver.epc.take())
+        return self._held[-1]
+
     def _add_pages(self, image: Image) -> None:
         for page in image.pages:
-            hpa = self.driver.epc.take()
+            hpa = self._take()
             self.pages[page.offset] = hpa
             flags = SecinfoFlags(r=page.r, w=page.w, x=page.x, page_type=page.page_type)
             gva = self.base + page.offset
@@ -198,14 +203,15 @@ class SGXGuest(Guest):
             self.space.map(gva, hpa, writable=page.w or not page.r, executable=page.x)
 
     def close(self) -> None:
-        """Remove every page, the SECS last."""
+        """Remove every page, the SECS last. A page in other use by now is not given back."""
         for lp in self.host.machine.mmu.processors:
             if lp.context is getattr(self, "enclave", None):
                 self.driver.abandon(lp)
-        for hpa in (*self.pages.values(), self.secs_hpa):
+        held, self._held = self._held, []
+        for hpa in held[1:] + held[:1]:
             try:
                 self.driver.eremove(hpa)
-            except (PageFault, GeneralProtection):
+            except SGXError:
                 continue
             self.driver.epc.give(hpa)
         self.pages.clear()
@@ -237,6 +243,8 @@ class SGXGuest(Guest):
     def _resume(self, lp: LogicalProcessor) -> None:
         # The synthetic registers of the exit are ERESUME's operands already; a host that sees
         # others, because AEX.SYNTHETIC_STATE is off, has to set them.
+        # Whoever handled the interruption may have run something else on this processor.
+        lp.switch(self.space.cr3)
         registers = lp.registers()
         registers[RAX], registers[RBX] = entering.ERESUME, self._entered[lp.index]
         registers[RCX] = RETURN_ADDRESS

@@ -46,7 +46,7 @@ class Translations(Protocol):
 
 
 class Cache:
-    """The plaintext frames, least recently filled first.
+    """The plaintext frames, least recently used first.
 
     Args:
         dram: what the bus carries.
@@ -126,6 +126,8 @@ class Cache:
             if frame is not None:
                 self._dirty.add(hpa)
             self._tell_modified(place)
+        if frame is not None:
+            self._frames.move_to_end(hpa)
         if place >= POOL_BASE:
             return self._bytes[place - POOL_BASE : place - POOL_BASE + PAGE]
         return self.dram.bytes[place : place + PAGE]

@@ -251,6 +251,8 @@ class LogicalProcessor:
     def _count_mode(self, mode: int) -> None:
         """Counting acts on code translated afterwards only, so a change drops the code cache."""
         if mode != self._counting:
+            if not mode:
+                self._emulator.stop_counting()
             self._counting = mode
             self.flush_code()
 
@@ -259,6 +261,8 @@ class LogicalProcessor:
         self.flush_code()
         while not self._pending and not self._raised and (rip := self._live()[RIP]) != address:
             self._emulator.start(rip, 1)
+        if not self._counting:
+            self._emulator.stop_counting()
         self.flush_code()
         self._pending = self._pending or Stop("fault", fault)
 

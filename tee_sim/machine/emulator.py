@@ -136,7 +136,7 @@ class Emulator:
         uc.ctl_set_tlb_mode(uc_const.UC_TLB_VIRTUAL)
         for address, size, pointer in regions:
             uc.mem_map_ptr(address, size, uc_const.UC_PROT_ALL, pointer)
-        self._handle = uc._uch
+        self._handle, self._quiet = uc._uch, False
         self._gpr = _Batch(_GPR_IDS, [8] * 20)
         self._fpu = _Batch(_FPU_IDS, fxsave.RAW_SIZES)
         self._flush = uc._Uc__ctl_encode(uc_const.UC_CTL_TLB_FLUSH, uc_const.UC_CTL_IO_WRITE, 0)
@@ -167,6 +167,19 @@ class Emulator:
         """Run from ``rip``, at most ``count`` instructions if not 0; the engine's status."""
         return int(uclib.uc_emu_start(self._handle, rip, NOWHERE, 0, count))
 
+    def stop_counting(self) -> None:
+        """Call between a counted run and the next uncounted one.
+
+        There the engine removes its own counting hook, and for each block that had it asks for the
+        translation of its address, as if it were fetched. That is not the program's doing: nobody
+        is asked, and what was answered is forgotten.
+        """
+        gpr, self._quiet = self.registers(), True
+        uclib.uc_emu_start(self._handle, NOWHERE, NOWHERE, 0, 0)
+        self._quiet = False
+        self.set_registers(gpr)
+        self.flush_tlb()
+
     def stop(self) -> None:
         """Stop at the next block boundary, or at once from inside most hooks."""
         uclib.uc_emu_stop(self._handle)
@@ -189,7 +202,7 @@ class Emulator:
 
     def _install(self, hooks: Hooks, scratch: int) -> None:
         def fill(_uc: int, gva: int, kind: int, entry: Any, _key: int) -> bool:
-            if gva >= _NOWHERE_PAGE and kind == uc_const.UC_MEM_FETCH:
+            if self._quiet or (gva >= _NOWHERE_PAGE and kind == uc_const.UC_MEM_FETCH):
                 # After each run the engine looks at the code where it was told to run to. Code
                 # that jumps there itself finds nothing but illegal instructions.
                 entry[0].paddr, entry[0].perms = scratch, uc_const.UC_PROT_EXEC

@@ -16,11 +16,7 @@ from tee_sim.units import PAGE
 
 
 class Monitor(Guard, KeySource, Protocol):
-    """What a TEE brings to a machine: access rules, keys, and who sees memory from outside."""
-
-    def visible(self, hpa: int) -> bool:
-        """Whether software outside the TEE reaches ``hpa``; if not, it gets the abort page."""
-        ...
+    """What a TEE brings to a machine: access rules and keys."""
 
 
 class Machine:
@@ -62,6 +58,10 @@ class Machine:
         if index not in self._processors:
             self._processors[index] = LogicalProcessor(index, self.mmu, self.entropy, self.budget)
         return self._processors[index]
+
+    def visible(self, hpa: int) -> bool:
+        """Whether ring-0 software outside any TEE reaches the physical address ``hpa``."""
+        return 0 <= hpa < self.dram.size and self._monitor.visible(hpa)
 
     def read(self, hpa: int, size: int) -> bytes:
         """Read physical memory as ring-0 software outside any TEE does.

@@ -44,6 +44,10 @@ class Guard(Protocol):
         """
         ...
 
+    def visible(self, hpa: int) -> bool:
+        """Whether software outside the TEE reaches ``hpa``; if not, it gets the abort page."""
+        ...
+
     def instruction(self, lp: LogicalProcessor, mnemonic: str) -> None:
         """Called before a sensitive instruction (CPUID, SYSCALL, IN, INT n, ...) executes.
 
@@ -110,7 +114,7 @@ class MMU:
         return known
 
     def _decide(self, lp: LogicalProcessor, gva: int, access: int) -> tuple[int, int]:
-        page = walk(self.cache.dram.qwords, lp.cr3, gva, access)
+        page = walk(self.cache.dram.qwords, lp.cr3, gva, access, self.guard.visible)
         self._tables.update(entry & -PAGE for entry in page.entries)
         allowed = self.guard.authorize(lp, gva, page, access)
         if allowed == 0:
@@ -171,7 +175,7 @@ class MMU:
         key = lp.cr3, gva >> 12, access
         hpa = self._walks.get(key)
         if hpa is None:
-            page = walk(self.cache.dram.qwords, lp.cr3, gva, access)
+            page = walk(self.cache.dram.qwords, lp.cr3, gva, access, self.guard.visible)
             self._tables.update(entry & -PAGE for entry in page.entries)
             hpa = page.hpa
             if not self._tables_exposed:

@@ -14,9 +14,10 @@ pages, SMEP and SMAP are not modelled; CR0.WP, EFER.NXE and user mode are always
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from tee_sim.errors import PageFault
+from tee_sim.errors import GeneralProtection, PageFault
 
 PRESENT, WRITABLE, USER, ACCESSED, DIRTY, LARGE = 1, 2, 4, 1 << 5, 1 << 6, 1 << 7
 NO_EXECUTE = 1 << 63
@@ -55,7 +56,9 @@ def is_canonical(gva: int) -> bool:
     return gva >> 47 in (0, 0x1FFFF)
 
 
-def walk(qwords: memoryview[int], cr3: int, gva: int, access: int) -> Walk:
+def walk(
+    qwords: memoryview[int], cr3: int, gva: int, access: int, visible: Callable[[int], bool]
+) -> Walk:
     """Translate ``gva`` for a user-mode ``access`` and set the accessed and dirty bits.
 
     Args:
@@ -63,6 +66,8 @@ def walk(qwords: memoryview[int], cr3: int, gva: int, access: int) -> Walk:
         cr3: physical address of the top table.
         gva: linear address.
         access: `READ`, `WRITE` or `FETCH`.
+        visible: whether software outside any TEE reaches a physical address; tables elsewhere read
+            as all ones, so as reserved bits, and are not written.
 
     Returns:
         The page that ``gva`` lies in; ``permissions`` has `W` only if the dirty bit is set
@@ -70,15 +75,20 @@ def walk(qwords: memoryview[int], cr3: int, gva: int, access: int) -> Walk:
 
     Raises:
         PageFault: not present, not permitted, or a reserved bit (SDM error codes).
+        GeneralProtection: the address is not canonical.
 
     Source: Intel SDM Vol. 3A, "4-Level Paging and 5-Level Paging", "Page-Fault Exceptions".
     """
+    if not is_canonical(gva):
+        raise GeneralProtection(f"{ACCESS_NAMES[access]} at {gva:#x}: the address is not canonical")
     table, allowed, entries = cr3 & ADDRESS_MASK, R | W | X, []
     entry = index = 0
     for shift in (39, 30, 21, 12):
         index = (table >> 3) + ((gva >> shift) & 0x1FF)
         if index >= len(qwords):
             raise fault(gva, access, PFEC_RESERVED | PFEC_PRESENT, "a table lies outside memory")
+        if not visible(index << 3):
+            raise fault(gva, access, PFEC_RESERVED | PFEC_PRESENT, "a table reads as all ones")
         entry = qwords[index]
         entries.append(index << 3)
         if not entry & PRESENT:

@@ -45,6 +45,7 @@ from tee_sim.units import PAGE
 
 EENTER, ERESUME, EEXIT = 2, 3, 4
 ENCLU_BYTES = 3
+ALL_ONES = (1 << 64) - 1
 FLAG_TF, FLAG_RF = 1 << 8, 1 << 16
 DBGOPTIN = 1
 
@@ -83,9 +84,9 @@ def eenter(sgx: SGX, lp: LogicalProcessor, resume: bool = False) -> None:
     """EENTER (RAX=2) or, with ``resume``, ERESUME (RAX=3): RBX = TCS, RCX = AEP, RIP = the ENCLU.
 
     # Checks
-    In the SDM's order: alignment #GP; EPC #PF; AEP canonical #GP; EPCM of the TCS #PF; enclave
-    initialised #GP; CSSA against NSSA #GP; every SSA page #PF; targets canonical #GP; TCS busy
-    #GP, last.
+    In the SDM's order: outside an enclave #GP; alignment #GP; EPC #PF; AEP canonical #GP; EPCM of
+    the TCS #PF; enclave initialised #GP; CSSA against NSSA #GP; every SSA page #PF; targets
+    canonical #GP; TCS busy #GP, last.
 
     # Transition
     EENTER sets RAX = CSSA, RCX = address after the ENCLU, RIP, FS, GS; every other register is
@@ -98,12 +99,14 @@ def eenter(sgx: SGX, lp: LogicalProcessor, resume: bool = False) -> None:
     Raises:
         GeneralProtection, PageFault: as above; the processor is as it was.
     """
+    if lp.index in sgx.entries:
+        raise GeneralProtection("EENTER: this processor is inside an enclave already")
     registers = lp.registers()
     tcs_gva, aep = registers[RBX], registers[RCX]
     tcs_hpa, enclave = _check_tcs(sgx, lp, tcs_gva, aep)
     page = sgx.machine.cache.view(tcs_hpa, write=True)
     state, flags, ossa, cssa, nssa, oentry, _aep, ofsbase, ogsbase = _TCS.unpack_from(page)
-    _check_fields(sgx, enclave, flags, ossa | ofsbase | ogsbase)
+    _check_fields(flags, ossa | ofsbase | ogsbase)
     cssa -= resume
     if cssa < 0:
         raise GeneralProtection("ERESUME: CSSA is 0, nothing was interrupted")
@@ -112,11 +115,14 @@ def eenter(sgx: SGX, lp: LogicalProcessor, resume: bool = False) -> None:
         raise sgx.checks.refuse(rules.EENTER_CSSA, fault)
     size = enclave.secs.ssaframesize * PAGE
     ssa_hpas = _check_ssa(sgx, lp, enclave, enclave.base + ossa + cssa * size, size)
+    frame, gpr = sgx.machine.cache.view(ssa_hpas[-1], write=True), PAGE - GPRSGX_SIZE
+    base = enclave.base
+    targets = _saved(frame) if resume else (base + oentry, base + ofsbase, base + ogsbase)
+    if not all(map(is_canonical, targets)):
+        raise GeneralProtection("EENTER: the target, FS or GS is not canonical")
     if state and sgx.checks.on(rules.TCS_STATE):
         fault = GeneralProtection("EENTER: another logical processor uses this TCS")
         raise sgx.checks.refuse(rules.TCS_STATE, fault)
-    frame = sgx.machine.cache.view(ssa_hpas[-1], write=True)
-    gpr = PAGE - GPRSGX_SIZE
     host_fs, host_gs, tf = registers[FSBASE], registers[GSBASE], registers[RFLAGS] & FLAG_TF
     host_stack = registers[RSP], registers[RBP]
     struct.pack_into("<Q", page, _STATE, 1)
@@ -125,9 +131,8 @@ def eenter(sgx: SGX, lp: LogicalProcessor, resume: bool = False) -> None:
         _load_state(sgx, lp, registers, frame, ssa_hpas[0])
         struct.pack_into("<I", page, _CSSA, cssa)
     else:
-        registers[RAX], registers[RCX] = cssa, registers[RIP] + ENCLU_BYTES
-        registers[RIP] = enclave.base + oentry
-        registers[FSBASE], registers[GSBASE] = enclave.base + ofsbase, enclave.base + ogsbase
+        registers[RAX], registers[RCX] = cssa, (registers[RIP] + ENCLU_BYTES) & ALL_ONES
+        registers[RIP], registers[FSBASE], registers[GSBASE] = targets
     struct.pack_into("<QQ", frame, gpr + _URSP, *host_stack)
     opted_in = bool(flags & DBGOPTIN)
     if not opted_in and tf and sgx.checks.on(rules.EENTER_TF):
@@ -196,7 +201,7 @@ def aex(sgx: SGX, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
         ).pack()
     tcs = cache.view(entry.tcs_hpa, write=True)
     (cssa,) = struct.unpack_from("<I", tcs, _CSSA)
-    struct.pack_into("<I", tcs, _CSSA, cssa + 1)
+    struct.pack_into("<I", tcs, _CSSA, (cssa + 1) & 0xFFFFFFFF)
     if sgx.checks.on(rules.AEX_STATE):
         flags = registers[RFLAGS] & ~(FLAGS_ARITHMETIC | FLAG_RF)
         registers = [0] * 20
@@ -249,15 +254,13 @@ def _check_tcs(sgx: SGX, lp: LogicalProcessor, tcs_gva: int, aep: int) -> tuple[
     return hpa, enclave
 
 
-def _check_fields(sgx: SGX, enclave: Enclave, flags: int, offsets: int) -> None:
+def _check_fields(flags: int, offsets: int) -> None:
     if offsets % PAGE:
         raise GeneralProtection("TCS: OSSA, OFSBASE and OGSBASE must be page-aligned")
     if flags & ~3:
         raise GeneralProtection(f"TCS.FLAGS {flags:#x} has reserved bits set")
     if flags & 2:
         raise GeneralProtection("TCS.FLAGS.AEXNOTIFY: the enclave was created without it")
-    if enclave.limit > 1 << 47:
-        raise GeneralProtection("the entry point is not canonical")
 
 
 def _check_ssa(
@@ -285,6 +288,13 @@ def _check_ssa(
             hpa = sgx.machine.mmu.translate(lp, gva, WRITE)
         pages.append(hpa)
     return tuple(pages)
+
+
+def _saved(frame: memoryview) -> tuple[int, ...]:
+    """RIP, FS and GS of an interrupted thread."""
+    gpr = PAGE - GPRSGX_SIZE
+    rip = struct.unpack_from("<Q", frame, gpr + 8 * RIP)
+    return rip + struct.unpack_from("<QQ", frame, gpr + _FSBASE)
 
 
 def _load_state(
