@@ -22,6 +22,13 @@ KINDS = {
 
 _STYLE = asset("cards.css")
 
+# Without a style sheet, too: JupyterLab strips it from the stored outputs of a notebook that this
+# reader has not run yet, and leaves `style` attributes.
+_BOX = (
+    "box-sizing:border-box;max-width:934px;margin:8px 0;padding:10px 16px;background:#fff;"
+    "color:#1a1a1a;border:1px solid #767676;border-radius:8px"
+)
+
 
 def card(kind: str, title: str, lines: Sequence[Line] = ()) -> Html:
     """A card of one kind: ``"adversary"``, ``"prediction"``, ``"exercise"`` or ``"note"``.
@@ -42,9 +49,9 @@ def card(kind: str, title: str, lines: Sequence[Line] = ()) -> Html:
         heading,
         title,
         f'<div class="tee-card" role="group" aria-label="{heading}: {esc(title)}" '
-        f'style="border-left:8px {bar} {colour}"><style>{_STYLE}</style>'
+        f'style="{_BOX};border-left:8px {bar} {colour}"><style>{_STYLE}</style>'
         f'<p class="k" style="color:{colour}"><span aria-hidden="true">{sign}</span> {heading}</p>'
-        f'<p class="t">{esc(title)}</p>{"".join(_parts(lines))}</div>',
+        f'<p class="t"><b>{esc(title)}</b></p>{"".join(_parts(lines))}</div>',
     )
 
 

@@ -209,6 +209,14 @@ def test_the_matrix_has_a_word_and_a_symbol_in_each_cell() -> None:
     assert len(list(table.iter("li"))) == 5
 
 
+def test_tables_and_cards_do_without_a_style_sheet() -> None:
+    for made in (matrix_table(matrix()), card("note", "x", [("a", "b")])):
+        bare = fragment(re.sub("<style>.*?</style>", "", made.body, flags=re.DOTALL))
+        assert "background:#fff" in bare.get("style", "")
+        for cell in (*bare.iter("td"), *bare.iter("th")):
+            assert "text-align:left" in cell.get("style", "")
+
+
 def test_an_unknown_verdict_is_refused() -> None:
     data = {"platforms": ["a"], "attacks": [{"name": "x", "outcomes": {"a": outcome("maybe")}}]}
     with pytest.raises(UsageError, match="maybe"):
