@@ -107,7 +107,7 @@ def _table(
     canvas.text(x + 10, _TOP + 40, f"at {place & -PAGE:#x}", size=13, mono=True, room=_BOX - 20)
     canvas.rect(x + 6, _TOP + 62, _BOX - 12, 50, fill=c.tint(c.SKY), stroke=c.LINE)
     canvas.text(x + 12, _TOP + 81, f"entry {_index(gva, level)}:", size=13)
-    canvas.text(x + 12, _TOP + 102, f"{value:#x}", size=13, bold=True, mono=True, room=_BOX - 24)
+    canvas.text(x + 12, _TOP + 102, f"{value:#x}", size=12, bold=True, mono=True, room=_BOX - 24)
     if not value & 1:
         canvas.text(x + 10, _TOP + 136, "not present", size=13, bold=True, fill=c.DEEP_VERMILION)
         return

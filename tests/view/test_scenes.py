@@ -301,6 +301,11 @@ def test_a_walk_reads_one_table_after_the_other() -> None:
     assert "index 4" in player.frames[0].svg
 
 
+def test_a_walk_shows_an_entry_with_all_its_bits() -> None:
+    entry = 0x8000_0000_0A00_5067
+    assert f"{entry:#x}" in page_walk(0x4000_0000, [(0x2000, entry)]).frames[-1].svg
+
+
 def test_a_walk_ends_at_an_entry_that_is_not_present() -> None:
     player = page_walk(0x4000_0000, [(0x2000, 0x3007), (0x3008, 0)])
     assert player.frames[-1].caption.endswith("so the processor raises a page fault.")
