@@ -36,6 +36,8 @@ def record_strip(
     records: Sequence[Record],
     title: str = "The measurement grows",
     digests: Sequence[bytes | str] | None = None,
+    *,
+    rows: int = _ROWS,
 ) -> Player:
     """Draw measurement records group by group: an EADD and its EEXTENDs are one group.
 
@@ -43,14 +45,15 @@ def record_strip(
         records: ``(kind, text)``. A kind that ends in ``EXTEND`` joins the group before it.
         title: shown above the drawing.
         digests: the running digest after each record, or after each group; without it none is
-            shown. More than twelve groups are folded in the middle.
+            shown.
+        rows: more groups than this are folded in the middle.
 
     Raises:
         UsageError: no records, or ``digests`` fits neither the records nor the groups.
     """
     if not records:
         raise UsageError("record_strip needs at least one record")
-    groups = _fold(_group(records, digests))
+    groups = _fold(_group(records, digests), rows)
     frames = []
     for i, group in enumerate(groups):
         then = f" The digest so far is {group.digest}." if group.digest else ""
@@ -83,11 +86,11 @@ def _group(records: Sequence[Record], digests: Sequence[bytes | str] | None) -> 
     ]
 
 
-def _fold(groups: list[_Group]) -> list[_Group]:
-    """At most `_ROWS` groups: the middle ones become one row that says how many they are."""
-    if len(groups) <= _ROWS:
+def _fold(groups: list[_Group], rows: int) -> list[_Group]:
+    """At most ``rows`` groups: the middle ones become one row that says how many they are."""
+    if len(groups) <= rows:
         return groups
-    head, tail = _ROWS // 2, _ROWS - _ROWS // 2 - 1
+    head, tail = rows // 2, rows - rows // 2 - 1
     middle = groups[head : len(groups) - tail]
     extends = sum(group.extends for group in middle)
     text = f"{len(middle)} more of the same kind of group"

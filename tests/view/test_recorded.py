@@ -142,6 +142,34 @@ def test_a_remapped_page_is_refused_where_the_check_says() -> None:
     assert last == "EPCM.ENCLAVEADDRESS: the EPC page belongs at 0x40004000 (REFUSED)"
 
 
+def test_what_lies_behind_a_refusal_is_never_reached() -> None:
+    host, vault = server()
+    place = vault.physical("vault_secret")
+    host.adversary.evict(place)
+    host.adversary.remap(vault.guest, vault.address(TRIES), place)
+    svg = follow(host, vault).frames[-1].svg
+    assert svg.count("never reached") == 4  # EPCM.R, DRAM, the engine, the program
+    assert not host.machine.cache.is_cached(place)
+
+
+def test_of_two_broken_rules_the_first_refuses() -> None:
+    host, vault = server()
+    door = vault.guest.base + vault.program.threads[0].tcs
+    place = host.adversary.hpa(vault.guest, door)
+    host.adversary.remap(vault.guest, vault.address(TRIES), place)
+    assert captions(follow(host, vault))[-1].startswith("EPCM.PT: the EPC page is of type TCS")
+
+
+def test_no_engine_stands_before_ordinary_memory() -> None:
+    host, vault = server("sgx-tme", "ELRANGE.EPC")
+    page = host.host.frames.take()
+    host.adversary.write(page, (77).to_bytes(8, "little"))
+    host.adversary.remap(vault.guest, vault.address(TRIES), page)
+    words = captions(follow(host, vault))
+    assert "MEM.ENCRYPTION" not in " ".join(words)
+    assert words[-1].startswith("the program: at 0x40006000 stands 4d")
+
+
 def test_a_check_that_is_off_is_shown_as_such() -> None:
     host, vault = server("sgx-tme", "EPCM.ENCLAVEADDRESS")
     host.adversary.remap(vault.guest, vault.address(TRIES), vault.physical("vault_secret"))

@@ -333,6 +333,7 @@ def test_a_long_measurement_is_folded() -> None:
     assert len(player) == 12
     folded = [frame.caption for frame in player.frames if "more of the same" in frame.caption]
     assert folded == ["70 more of the same kind of group, with 1120 EEXTEND records."]
+    assert len(record_strip(records("", 80), "r", rows=20)) == 20
 
 
 def test_the_png_holds_the_bytes() -> None:

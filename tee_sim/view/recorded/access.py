@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 
 from tee_sim.abi.sgx import PageType
@@ -45,6 +44,7 @@ class _Scene:
     entry: PageTableEntry
     rules: list[Broken]
     cached: bool
+    protected: bool
     raw: bytes
 
     @property
@@ -90,9 +90,9 @@ def access_funnel(
         isinstance(event, TLBFill) and event.gva & -PAGE == gva & -PAGE and event.access == access
         for event in heard.events
     )
-    stages = _stages(scene, fault)
-    drawn = [stage.name for stage in stages if stage.verdict == "refuse"]
-    if drawn != ([] if made else [_cause(fault)]):
+    stages = _paging(scene) + _judged(scene) + _fetched(scene, fault, made)
+    drawn = next((stage.name for stage in stages if stage.verdict == "refuse"), "")
+    if drawn != ("" if made else _cause(fault)):
         raise UsageError(
             f"touch() made no {access} at {gva:#x}; it ended with {fault or 'success'}"
         )
@@ -103,16 +103,6 @@ def _cause(fault: Fault | None) -> str:
     """Name of the stage that raised ``fault``."""
     check = fault.check if fault is not None else None
     return check.name if check is not None else _PAGE_TABLE
-
-
-def _stages(scene: _Scene, fault: Fault | None) -> list[Stage]:
-    """Every stage up to the one that refuses."""
-    stages: list[Stage] = []
-    for part in (_paging, _judged, partial(_fetched, fault=fault)):
-        stages += part(scene)
-        if any(stage.verdict == "refuse" for stage in stages):
-            break
-    return stages
 
 
 @contextmanager
@@ -136,15 +126,16 @@ def _look(host: Platform, victim: DeployedEnclave, gva: int, access: int) -> _Sc
     """The state on which the access will be decided."""
     guest, driver, cache = victim.guest, host.host.sgx, host.machine.cache
     entry = host.adversary.walk(guest, gva)
-    mapped = entry.present and entry.hpa < host.machine.dram.size
+    known = entry.hpa < host.machine.dram.size
     found: list[Broken] = []
-    if mapped and driver is not None and isinstance(guest, SGXGuest):
+    if known and driver is not None and isinstance(guest, SGXGuest):
         if not guest.enclave.contains(gva):
             raise UsageError(f"{gva:#x} is not in the enclave's own range of addresses")
         found = driver.judge(guest.enclave, gva, entry.hpa, access)
-    raw = host.machine.dram.read(entry.hpa + gva % PAGE, SHOWN) if mapped else b""
-    cached = mapped and cache.is_cached(entry.hpa)
-    return _Scene(host, victim, gva, access, entry, found, cached, raw)
+    raw = host.machine.dram.read(entry.hpa + gva % PAGE, SHOWN) if known else b""
+    cached = known and cache.is_cached(entry.hpa)
+    protected = cache.keys.engine(entry.hpa) is not None
+    return _Scene(host, victim, gva, access, entry, found, cached, protected, raw)
 
 
 def _paging(scene: _Scene) -> list[Stage]:
@@ -164,7 +155,7 @@ def _paging(scene: _Scene) -> list[Stage]:
 
 
 def _judged(scene: _Scene) -> list[Stage]:
-    """The processor's own rules, up to the first refusal."""
+    """The processor's own rules, each as this access keeps or breaks it."""
     stages: list[Stage] = []
     checks = scene.host.checks
     calm = [c for broken, c, _ in scene.rules if c in _DYNAMIC and not broken and checks.on(c)]
@@ -207,34 +198,36 @@ def _satisfied(scene: _Scene, check: Check) -> str:
     }.get(check, f"its rights are {letters}, and this is a {ACCESS_NAMES[scene.access]}")
 
 
-def _fetched(scene: _Scene, *, fault: Fault | None) -> list[Stage]:
-    """Cache, DRAM and engine, for an access that every rule allowed."""
-    checks = scene.host.checks
-    engines = [c for c in checks.known.values() if c.name.startswith(("MEM.", "MEE."))]
+def _fetched(scene: _Scene, fault: Fault | None, made: bool) -> list[Stage]:
+    """Cache, DRAM and engine. An access that was refused earlier gets their names alone."""
+    checks, refused = scene.host.checks, _cause(fault)
     if scene.cached:
         words = "the plaintext is on the die already: neither key nor DRAM is needed"
-        return [Stage("cache", words, "info"), _inside(scene)]
+        return [Stage("cache", words, "info"), _inside(scene, made)]
     words = f"the memory bus delivers {scene.raw.hex(' ')} from {scene.hpa:#x}"
     stages = [Stage("DRAM", words, "info")]
-    refused = getattr(fault, "check", None)
-    for check in engines:
+    for check in checks.known.values():
+        if not scene.protected or not check.name.startswith(("MEM.", "MEE.")):
+            continue
         verdict: Verdict = "off" if not checks.on(check) else "pass"
-        verdict = "refuse" if check is refused else verdict
-        words = f"the engine finds: {check.title[0].lower()}{check.title[1:]}"
-        if check.name.startswith("MEM."):
-            words = "the engine decrypts, with a key that never leaves the processor"
-        if check.name.startswith("MEM.") and verdict == "off":
-            words = "memory holds plaintext; there is nothing to decrypt"
-        stages.append(Stage(check.name, words, verdict, check.source))
-        if verdict == "refuse":
-            return stages
-    return [*stages, _inside(scene)]
+        verdict = "refuse" if check.name == refused else verdict
+        stages.append(Stage(check.name, _engine_words(check, verdict), verdict, check.source))
+    return [*stages, _inside(scene, made)]
 
 
-def _inside(scene: _Scene) -> Stage:
-    data = scene.host.machine.cache.read(scene.hpa, SHOWN)
-    words = f"at {scene.gva:#x} stands {data.hex(' ')}"
-    return Stage("the program", words, "info")
+def _engine_words(check: Check, verdict: Verdict) -> str:
+    """What the memory engine has to say."""
+    if check.name.startswith("MEE."):
+        says = f"{check.title[0].lower()}{check.title[1:]}"
+        return {"pass": says, "off": f"nobody asks: {says}?"}.get(verdict, f"it is not so: {says}")
+    if verdict == "off":
+        return "memory holds plaintext; there is nothing to decrypt"
+    return "the engine decrypts, with a key that never leaves the processor"
+
+
+def _inside(scene: _Scene, made: bool) -> Stage:
+    data = scene.host.machine.cache.read(scene.hpa, SHOWN) if made else b""
+    return Stage("the program", f"at {scene.gva:#x} stands {data.hex(' ')}", "info")
 
 
 def address_map(victim: DeployedEnclave, title: str = "One address space") -> Picture:

@@ -13,6 +13,9 @@ from tee_sim.view.markup import Html
 from tee_sim.view.player import Player
 from tee_sim.view.scene_records import record_strip
 
+MOST_GROUPS = 20
+"""Pages of a strip that are shown one by one."""
+
 MOST_ROWS = 8
 """Differing records that are shown before the rest is only counted."""
 
@@ -35,7 +38,7 @@ def measurement_strip(image: Image, title: str = "The measurement grows") -> Pla
         alone = isinstance(group[0], EAddRecord) and len(group) == 1
         first = describe(group[0]) + ("; content not measured" if alone else "")
         rows += [(kind(group[0]), first), *((kind(more), describe(more)) for more in group[1:])]
-    return record_strip(rows, title, digests)
+    return record_strip(rows, title, digests, rows=MOST_GROUPS)
 
 
 def changed_records(signed: Image, launched: Image, title: str = "What differs") -> Html:

@@ -127,7 +127,8 @@ def growing_bitmap(
         known = min(known, len(bits))
         cells = [*bits[:known], *([None] * (len(bits) - known))]
         frame = bitmap(cells, width).frame
-        words = f"{known} of {len(bits)} bits recovered; the rest are gray diamonds."
+        words = f"{known} of {len(bits)} bits recovered"
+        words += "; the rest are gray diamonds." if known < len(bits) else "."
         frames.append(Frame(frame.svg, words, _rows(cells, width)))
     return Player(frames, title)
 
