@@ -21,8 +21,8 @@ def to_image(raw: bytes) -> bytes:
     image = bytearray(SIZE)
     struct.pack_into("<HHB", image, 0, fcw, fsw, _abridge(ftw))
     struct.pack_into("<II", image, 24, mxcsr, MXCSR_MASK)
-    for index in range(8):
-        image[32 + 16 * index : 42 + 16 * index] = raw[10 + 10 * index : 20 + 10 * index]
+    for place, number in _stack(fsw):
+        image[32 + 16 * place : 42 + 16 * place] = raw[10 + 10 * number : 20 + 10 * number]
     image[160:416] = raw[90:346]
     return bytes(image)
 
@@ -31,9 +31,18 @@ def from_image(image: bytes) -> bytes:
     """The packed registers (`RAW_SIZES`) that an FXSAVE image holds."""
     fcw, fsw, abridged = struct.unpack_from("<HHB", image, 0)
     (mxcsr,) = struct.unpack_from("<I", image, 24)
-    registers = b"".join(image[32 + 16 * index : 42 + 16 * index] for index in range(8))
+    places = {number: place for place, number in _stack(fsw)}
+    registers = b"".join(
+        image[32 + 16 * places[number] : 42 + 16 * places[number]] for number in range(8)
+    )
     full = sum((0 if abridged >> index & 1 else 3) << 2 * index for index in range(8))
     return _CONTROL.pack(fcw, fsw, full, mxcsr) + registers + image[160:416]
+
+
+def _stack(fsw: int) -> list[tuple[int, int]]:
+    """(i, n) for each ST(i), which is register R(n): the stack's top is in FSW.TOP."""
+    top = fsw >> 11 & 7
+    return [(place, (top + place) & 7) for place in range(8)]
 
 
 def _abridge(ftw: int) -> int:
