@@ -25,6 +25,10 @@ POOL_BASE = 1 << 40
 """Where the CPU sees the plaintext frames: far above any DRAM address."""
 
 
+MIN_FRAMES = 8
+"""Fewest pages of a cache: an instruction, its two operands and its stack may straddle two each."""
+
+
 class KeySource(Protocol):
     """Which engine, and so which key, protects a physical page. Monitors implement it."""
 
@@ -51,13 +55,20 @@ class Cache:
     Args:
         dram: what the bus carries.
         keys: says which engine protects a page.
-        frames: capacity in pages.
+        frames: capacity in pages, at least `MIN_FRAMES`.
+
+    Raises:
+        UsageError: too few frames.
 
     Simplified: the granule is a page, not a line; capacity is a number of pages and any page may
     take any frame. The set-associative cache for timing attacks is a separate model.
     """
 
     def __init__(self, dram: DRAM, keys: KeySource, frames: int) -> None:
+        if frames < MIN_FRAMES:
+            raise UsageError(
+                f"a cache of {frames} pages cannot serve one instruction: {MIN_FRAMES}"
+            )
         self.dram, self.keys, self.capacity = dram, keys, frames
         self._map = mmap.mmap(-1, frames * PAGE)
         self._bytes = memoryview(self._map)
@@ -121,7 +132,11 @@ class Cache:
         Whoever writes through the view must ask for it with ``write=True`` each time.
         """
         frame = self._frames.get(hpa)
-        place = self.locate(hpa, write) if frame is None else POOL_BASE + frame * PAGE
+        if frame is None:
+            place = self.locate(hpa, write)
+        else:
+            place = POOL_BASE + frame * PAGE
+            self._frames.move_to_end(hpa)
         if write:
             if frame is not None:
                 self._dirty.add(hpa)
@@ -134,7 +149,7 @@ class Cache:
 
     def read(self, hpa: int, size: int) -> bytes:
         """``size`` bytes at ``hpa`` as the processor sees them; may span pages."""
-        self._bounds(hpa, size)
+        self.require(hpa, size)
         parts = []
         while size:
             offset = hpa % PAGE
@@ -145,7 +160,7 @@ class Cache:
 
     def write(self, hpa: int, data: bytes) -> None:
         """Store ``data`` at ``hpa`` as the processor does; may span pages."""
-        self._bounds(hpa, len(data))
+        self.require(hpa, len(data))
         while data:
             offset = hpa % PAGE
             step = min(len(data), PAGE - offset)
@@ -200,8 +215,9 @@ class Cache:
         if self.translations is not None:
             self.translations.modified(place)
 
-    def _bounds(self, hpa: int, size: int) -> None:
-        if hpa < 0 or hpa + size > self.dram.size:
+    def require(self, hpa: int, size: int) -> None:
+        """Raise UsageError unless the range lies in memory."""
+        if hpa < 0 or size < 0 or hpa + size > self.dram.size:
             raise UsageError(
                 f"physical range {hpa:#x}+{size:#x} lies outside memory (0..{self.dram.size:#x})"
             )

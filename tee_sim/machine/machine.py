@@ -72,7 +72,11 @@ class Machine:
 
         Returns:
             The bytes; all ones where the Guard sends the access to the abort page.
+
+        Raises:
+            UsageError: outside memory.
         """
+        self.cache.require(hpa, size)
         return b"".join(
             self.cache.read(start, length) if self._monitor.visible(page) else b"\xff" * length
             for page, start, length in _by_page(hpa, size)
@@ -80,6 +84,7 @@ class Machine:
 
     def write(self, hpa: int, data: bytes) -> None:
         """Write physical memory as ring-0 software does; dropped where the Guard says so."""
+        self.cache.require(hpa, len(data))
         at = 0
         for page, start, length in _by_page(hpa, len(data)):
             if self._monitor.visible(page):
