@@ -109,7 +109,8 @@ class AddressSpace:
         return (entry & ADDRESS_MASK) + gva % PAGE if entry & PRESENT else None
 
     def free(self) -> None:
-        """Give the table pages back."""
+        """Give the table pages back, and forget every translation."""
+        self._machine.mmu.retire(self.cr3, self._tables)
         for table in self._tables:
             self._frames.give(table)
         self._tables.clear()

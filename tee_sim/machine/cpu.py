@@ -15,25 +15,22 @@ from __future__ import annotations
 
 import struct
 import threading
-import time
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final
 
-from tee_sim.errors import Fault, GeneralProtection, InvalidOpcode, OtherFault, PageFault
+from tee_sim.errors import Fault, InvalidOpcode, PageFault, UsageError
 from tee_sim.machine import fxsave, paging
 from tee_sim.machine.cache import POOL_BASE
-from tee_sim.machine.decode import (
-    first_byte_touched,
-    fsgsbase_target,
-    rdrand_target,
-    sensitive_in,
-)
-from tee_sim.machine.emulator import NOWHERE, Emulator
+from tee_sim.machine.decode import ends_in, first_byte_touched, sensitive_in
+from tee_sim.machine.emulated import emulate
+from tee_sim.machine.emulator import Emulator
 from tee_sim.machine.entropy import Entropy
+from tee_sim.machine.exceptions import exception, refusal
 from tee_sim.machine.mmu import ABORT_BASE, MMU
-from tee_sim.machine.paging import FETCH, PFEC_FETCH, is_canonical
+from tee_sim.machine.paging import FETCH, PFEC_FETCH
+from tee_sim.machine.watchdog import Watchdog, cpu_time_of
 from tee_sim.units import PAGE
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
@@ -57,16 +54,13 @@ INSTRUCTIONS_PER_SECOND = 700_000_000
 """Nominal speed by which an uncounted run is charged against its budget."""
 
 _GPR = struct.Struct("<20Q")
-_TICK = 0.05
-_EXCEPTIONS = {0: "#DE", 1: "#DB", 3: "#BP", 4: "#OF", 12: "#SS", 16: "#MF", 17: "#AC", 19: "#XM"}
-_NEVER_IN_USER_MODE = frozenset(("IN INSB INSW INSD OUT OUTSB OUTSW OUTSD SYSENTER").split())
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
     """Why the processor stopped.
 
-    ``kind`` is ``"enclu"`` or ``"syscall"`` (RIP is on the instruction), ``"fault"`` (RIP is on
+    ``kind`` is ``"enclu"`` (RIP is on it), ``"syscall"`` (RIP is behind it), ``"fault"`` (RIP is on
     the faulting instruction), ``"limit"`` (that many instructions were executed) or ``"budget"``.
     """
 
@@ -75,29 +69,7 @@ class Stop:
 
 
 _ENCLU, _SYSCALL = Stop("enclu"), Stop("syscall")
-
-
-class _Watchdog:
-    """Makes uncounted runs return to Python 20 times a second, to see signals and the clock."""
-
-    def __init__(self) -> None:
-        self._processors: weakref.WeakSet[LogicalProcessor] = weakref.WeakSet()
-        self._thread: threading.Thread | None = None
-
-    def watch(self, lp: LogicalProcessor) -> None:
-        self._processors.add(lp)
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._loop, name="tee-sim-watchdog", daemon=True)
-            self._thread.start()
-
-    def _loop(self) -> None:
-        while True:
-            time.sleep(_TICK)
-            for lp in list(self._processors):
-                lp.nudge()
-
-
-_watchdog = _Watchdog()
+_watchdog = Watchdog()
 
 
 class LogicalProcessor:
@@ -111,6 +83,7 @@ class LogicalProcessor:
         cpuid_intercept: what a hypervisor answers to CPUID: (leaf, subleaf) -> (eax, ebx, ecx,
             edx), or None to let the processor answer.
         budget: instructions that one `run` may take before it stops with ``"budget"``.
+        fetched: where the code lies that the TLB has translations for, by number of its page.
     """
 
     def __init__(self, index: int, mmu: MMU, entropy: Entropy, budget: int) -> None:
@@ -126,7 +99,12 @@ class LogicalProcessor:
         self._pending: Stop | None = None
         self._raised: BaseException | None = None
         self._trap: tuple[int, Fault] | None = None
-        self._counting = 0
+        self._fetch: int | None = None
+        self._running = self._stepping = self._stale = False
+        self._counting, self._cut = 0, ""
+        self._deadline: float | None = None
+        self._thread, self._unneeded = 0, -1
+        self.fetched: dict[int, int] = {}
         self._fills, self._flush_after = 0, 512
         memories = (
             (0, mmu.cache.dram.size, mmu.cache.dram.pointer),
@@ -177,10 +155,18 @@ class LogicalProcessor:
         if self._fills:
             self._emulator.flush_tlb()
             self._fills = 0
+            self.fetched.clear()
 
     def flush_code(self) -> None:
-        """Forget all translated code."""
-        self._emulator.flush_code()
+        """Forget all translated code: at once, or as soon as the block that is running is left.
+
+        The engine needs what it knows about a running block to say where in it a fault happened;
+        not so for the first instruction of one (`_step`).
+        """
+        if self._running and not self._stepping:
+            self._stale = True
+        else:
+            self._emulator.flush_code()
 
     # Execution
 
@@ -188,83 +174,133 @@ class LogicalProcessor:
         """Execute from RIP until something happens.
 
         Args:
-            limit: stop after exactly this many instructions (a REP iteration counts as one);
-                None runs uncounted, about ten times as fast, until ``budget``.
+            limit: stop after exactly this many instructions (each iteration of a REP counts as
+                one, and its end as one more); None runs uncounted, about ten times as fast,
+                until ``budget``.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C; the registers are those of the interrupted instruction.
+            KeyboardInterrupt: Ctrl-C. The run cannot be resumed: it may have been stopped in the
+                middle of an instruction. Nor can it after ``"budget"`` without a limit.
 
-        Simplified: an uncounted run is charged by time, at `INSTRUCTIONS_PER_SECOND`.
+        Simplified: an uncounted run is charged by processor time, at `INSTRUCTIONS_PER_SECOND`. A
+        counted run ends before its limit at code that changes while it is running, and at a block
+        with a refused instruction in it that is not the first.
         """
-        self._count_mode(0 if limit is None else min(limit, 2))
-        if limit is not None:
-            return self._execute(min(limit, self.budget)) or Stop(
-                "limit" if limit <= self.budget else "budget"
-            )
-        remaining = float(self.budget)
-        while remaining > 0:
-            started = time.thread_time()
-            stop = self._execute(0)
-            if stop is not None:
-                return stop
-            remaining -= (time.thread_time() - started) * INSTRUCTIONS_PER_SECOND
-        return Stop("budget")
+        if limit is not None and limit < 1:
+            if limit < 0:
+                raise UsageError(f"a run of {limit} instructions")
+            return Stop("limit")
+        count = 0 if limit is None else min(limit, self.budget)
+        seconds = inf if count else self.budget / INSTRUCTIONS_PER_SECOND
+        self._count_mode(min(count, 2))
+        self._thread, self._cut = threading.get_ident(), ""
+        self._deadline = cpu_time_of(self._thread) + seconds
+        try:
+            stop = self._execute(count)
+        finally:
+            self._deadline = None
+        return stop or Stop("limit" if limit is not None and limit <= self.budget else "budget")
 
-    def nudge(self) -> None:
-        """Make an uncounted run return to Python for a moment. Called from another thread."""
-        if not self._counting:
+    def overdue(self, interrupted: bool) -> None:
+        """Give up the run in progress, if there is one. The watchdog's thread calls this."""
+        deadline = self._deadline
+        if deadline is not None and (interrupted or cpu_time_of(self._thread) > deadline):
+            self._cut = "interrupt" if interrupted else "budget"
             self._emulator.stop()
 
     def _execute(self, count: int) -> Stop | None:
-        self._pending = self._raised = self._trap = None
+        entry = self.register(RIP)
+        while True:
+            self._burst(count)
+            if self._pending is None and self._stale:
+                # The instruction at RIP was refused, to get out of a block that is stale now.
+                self._step()
+            elif self._trap is not None or self._is_ahead():
+                if count and self.register(RIP) != entry:
+                    self.flush_code()
+                    return None
+                self._approach(count)
+            if self._pending is not None:
+                self._locate(self._pending.fault)
+                return self._pending
+            if count or self._cut:
+                return None
+
+    def _burst(self, count: int) -> None:
+        """Let the engine run once."""
+        self._pending = self._raised = self._trap = self._fetch = None
+        self._stale = False
         registers = self._known or self.registers()
-        rip, self._known = registers[RIP], None
+        self._known = None
         if self._written:
             self._emulator.set_registers(_GPR.pack(*registers))
             self._written = False
-        status = self._emulator.start(rip, count)
-        if self._trap is not None and self._raised is None:
-            self._step_to_trap(*self._trap)
-        if self._raised is not None:
+        self._running = True
+        try:
+            status = self._emulator.start(registers[RIP], count)
+        finally:
+            self._running = False
+        if status or (self._pending is not None and self._pending.fault is not None):
             self._emulator.clear_exception()
-            raise self._raised
-        stop = self._pending
-        if stop is not None and stop.kind == "fault":
-            self._emulator.clear_exception()
-            self._locate(stop.fault)
-        elif stop is None and not status and self.register(RIP) == NOWHERE:
-            return Stop("fault", paging.fault(NOWHERE, FETCH, 0, "no page is mapped there"))
-        elif stop is None and status:
-            # Every refusal is recorded by a hook; one that is not was cut short by a signal.
-            self._emulator.clear_exception()
+        if self._stale:
+            self._emulator.flush_code()
+        if raised := self._raised or self._emulator.lost:
+            raise raised
+        # Every refusal is recorded by a hook; one that is not was cut short by a signal.
+        if self._cut == "interrupt" or (status and not self._pending and not self._stale):
             raise KeyboardInterrupt
-        return stop
+
+    def _step(self) -> None:
+        """Execute the instruction at RIP as the first of a block, which it may therefore drop."""
+        rip = self.register(RIP)
+        self._emulator.flush_code()
+        self._stepping = True
+        if ends_in(self.mmu.peek(self, rip, min(MAX_INSTRUCTION, PAGE - rip % PAGE))):
+            self._unneeded = (rip & -PAGE) + PAGE
+        try:
+            self._burst(1)
+        finally:
+            self._stepping, self._unneeded = False, -1
+            self._emulator.flush_code()
+            self.flush_tlb()
+
+    def _is_ahead(self) -> bool:
+        """Whether the engine refused to fetch what stands behind code that it did not run yet."""
+        return self._fetch is not None and self._fetch != self.register(RIP) & -PAGE
+
+    def _approach(self, count: int) -> None:
+        """Run the straight-line code before a refused instruction or page, and fault there.
+
+        RIP is where the run began if it is counted; ``count`` may be used up before.
+        """
+        address, fault = self._trap or (None, None)
+        self._pending = None
+        steps = 0
+        while self._pending is None and not (count and steps >= count):
+            if self.register(RIP) != address:
+                self._step()
+                steps += 1
+                address, fault = self._trap or (address, fault)
+            else:
+                self._pending = Stop("fault", fault)
 
     def _locate(self, fault: Fault | None) -> None:
-        """Make the address of a data page fault exact: the engine reports its page alone."""
-        if not isinstance(fault, PageFault) or fault.error_code & PFEC_FETCH:
+        """Make the address of a page fault exact: the engine reports its page alone."""
+        if not isinstance(fault, PageFault):
             return
-        values = dict(zip(REGISTER_NAMES, self.registers(), strict=True))
-        code = self.mmu.peek(self, values["rip"], MAX_INSTRUCTION)
-        fault.address = first_byte_touched(code, fault.address & -PAGE, values.__getitem__)
+        page, values = fault.address & -PAGE, self.registers()
+        if fault.error_code & PFEC_FETCH:
+            fault.address = max(page, values[RIP])
+            return
+        code = self.mmu.peek(self, values[RIP], MAX_INSTRUCTION)
+        named = dict(zip(REGISTER_NAMES, values, strict=True))
+        fault.address = first_byte_touched(code, page, named.__getitem__)
 
     def _count_mode(self, mode: int) -> None:
         """Counting acts on code translated afterwards only, so a change drops the code cache."""
         if mode != self._counting:
-            if not mode:
-                self._emulator.stop_counting()
             self._counting = mode
             self.flush_code()
-
-    def _step_to_trap(self, address: int, fault: Fault) -> None:
-        """Run the straight-line code before a refused instruction, and fault on it."""
-        self.flush_code()
-        while not self._pending and not self._raised and (rip := self._live()[RIP]) != address:
-            self._emulator.start(rip, 1)
-        if not self._counting:
-            self._emulator.stop_counting()
-        self.flush_code()
-        self._pending = self._pending or Stop("fault", fault)
 
     # What the engine calls (`emulator.Hooks`)
 
@@ -275,12 +311,21 @@ class LogicalProcessor:
                 # The engine's TLB grows only at a flush.
                 self._flush_after = min(self._flush_after * 2, 1 << 16)
                 self.flush_tlb()
-            answer = self.mmu.fill(self, gva, access)
+            if gva == self._unneeded and access == FETCH:
+                # The engine translates more code than the one instruction that it will execute.
+                answer = ABORT_BASE, paging.X
+            else:
+                answer = self.mmu.fill(self, gva, access)
+            if self._stale:
+                return None
             # Counted last: answering may have flushed, and this entry comes after that.
             self._fills += 1
+            if access == FETCH:
+                self.fetched[gva >> 12] = answer[0]
             return answer
         except Fault as fault:
             self._pending = Stop("fault", fault)
+            self._fetch = gva & -PAGE if access == FETCH else None
         except BaseException as error:
             self._raised = error
         return None
@@ -289,12 +334,15 @@ class LogicalProcessor:
         """Look for instructions that may not run here, before they do."""
         try:
             for offset, mnemonic in sensitive_in(self.mmu.peek(self, gva, size)):
-                fault = self._refusal(mnemonic, gva + offset)
+                if self._stepping and offset:
+                    return
+                fault = refusal(self, mnemonic, gva + offset)
                 if fault is not None:
                     self._trap = gva + offset, fault
                     break
             else:
-                return
+                if not self._stale:
+                    return
         except BaseException as error:
             self._raised = error
         self._emulator.stop()
@@ -305,35 +353,33 @@ class LogicalProcessor:
             values = self._live()
             rip = values[RIP]
             code = self.mmu.peek(self, rip, MAX_INSTRUCTION)
-            if code.startswith(b"\x0f\x01\xd7"):
+            if self._stale:
+                pass  # looking at the code has moved some of it: look again
+            elif code.startswith(b"\x0f\x01\xd7"):
                 self._pending, self._known = _ENCLU, values
-            elif self._rdrand(code) or self._fsgsbase(code):
+            elif effect := emulate(code, values, FSBASE, self.entropy):
+                values[effect.register] = effect.value
+                values[RIP] += effect.length
+                if effect.carry_only:
+                    values[RFLAGS] = values[RFLAGS] & ~FLAGS_ARITHMETIC | 1
+                self._emulator.set_registers(_GPR.pack(*values))
                 return
             else:
                 self._pending = Stop(
                     "fault", InvalidOpcode(f"illegal instruction {code[:4].hex(' ')} at {rip:#x}")
                 )
+        except Fault as fault:
+            self._pending = Stop("fault", fault)
         except BaseException as error:
             self._raised = error
         self._emulator.stop()
 
     def on_interrupt(self, vector: int) -> None:
-        """An exception or a software interrupt becomes the stop."""
+        """An exception becomes the stop. ``INT n`` is refused before (`on_block`)."""
         try:
-            rip = self._live()[RIP]
-            if self.mmu.peek(self, rip - 2, 2) == bytes((0xCD, vector)):
-                rip -= 2
-                fault = self._refusal("INT n", rip) or GeneralProtection(f"INT {vector:#x}")
-            elif vector == 3:
-                rip -= 1
-                fault = self._refusal("INT3", rip) or OtherFault("INT3", vector=3)
-            elif vector == 13:
-                fault = GeneralProtection(f"privileged or illegal operation at {rip:#x}")
-            else:
-                name = _EXCEPTIONS.get(vector, f"vector {vector}")
-                fault = OtherFault(f"{name} at {rip:#x}", vector=vector)
+            rip = self._live()[RIP] - (vector == 3)  # the engine is behind INT3
             self._emulator.set_register(RIP, rip)
-            self._pending = Stop("fault", fault)
+            self._pending = Stop("fault", exception(self, vector, rip))
         except BaseException as error:
             self._raised = error
         self._emulator.stop()
@@ -352,47 +398,3 @@ class LogicalProcessor:
         """SYSCALL stops."""
         self._pending = _SYSCALL
         self._emulator.stop()
-
-    def _refusal(self, mnemonic: str, rip: int) -> Fault | None:
-        """Why this instruction may not run here, or None."""
-        if mnemonic == "AVX":
-            return InvalidOpcode(f"AVX code at {rip:#x}: this processor has SSE only")
-        try:
-            self.mmu.guard.instruction(self, mnemonic)
-        except Fault as fault:
-            return fault
-        if mnemonic in _NEVER_IN_USER_MODE:
-            return GeneralProtection(f"{mnemonic} at {rip:#x} in user mode")
-        return None
-
-    def _rdrand(self, code: bytes) -> bool:
-        """RDRAND and RDSEED draw on the machine's entropy, so that runs can be reproduced."""
-        target = rdrand_target(code)
-        if target is None:
-            return False
-        register, size, length = target
-        values = self._live()
-        kept = 0 if size >= 4 else values[register] >> 16 << 16
-        values[register] = kept | int.from_bytes(self.entropy.take(size, "RDRAND"), "little")
-        values[RFLAGS] = values[RFLAGS] & ~FLAGS_ARITHMETIC | 1
-        values[RIP] += length
-        self._emulator.set_registers(_GPR.pack(*values))
-        return True
-
-    def _fsgsbase(self, code: bytes) -> bool:
-        """RDFSBASE and its relatives, which user code and enclaves may use."""
-        target = fsgsbase_target(code)
-        if target is None:
-            return False
-        operation, register, size, length = target
-        # Hardware numbers RAX RCX RDX RBX RSP RBP RSI RDI R8-R15: the order of our lists.
-        values, base = self._live(), FSBASE + (operation & 1)
-        source, sink = (register, base) if operation & 2 else (base, register)
-        values[sink] = values[source] & (1 << 8 * size) - 1
-        if operation & 2 and not is_canonical(values[sink]):
-            self._pending = Stop("fault", GeneralProtection("WRFSBASE: no canonical address"))
-            self._emulator.stop()
-            return True
-        values[RIP] += length
-        self._emulator.set_registers(_GPR.pack(*values))
-        return True

@@ -19,16 +19,16 @@ from tee_sim.units import PAGE
 _DISASSEMBLER = Cs(CS_ARCH_X86, CS_MODE_64)
 _DETAILED = Cs(CS_ARCH_X86, CS_MODE_64)
 _DETAILED.detail = True
-_LEGACY_PREFIXES = frozenset(b"\x66\xf2\xf3\xf0\x2e\x36\x3e\x26\x64\x65")
+_LEGACY_PREFIXES = b"\x66\x67\xf2\xf3\xf0\x2e\x36\x3e\x26\x64\x65"
 
 SENSITIVE = frozenset(
     (
         "cpuid getsec rdpmc sgdt sidt sldt str smsw vmcall vmfunc in insb insw insd out"
-        " outsb outsw outsd lcall ljmp retf retfq iretd iretq syscall sysenter lss lfs"
-        " lgs rdtsc"
+        " outsb outsw outsd lcall ljmp retf retfq iret iretd iretq syscall sysret sysretq sysenter"
+        " lss lfs lgs rdtsc"
     ).split()
 )
-"""Mnemonics that the Guard or the CPU decides about. Segment loads (``mov ds, ax``) join them."""
+"""Mnemonics that the Guard or the CPU decides about; `sensitive_in` adds a few by other signs."""
 
 _SEGMENTS = ("ds", "es", "ss", "fs", "gs", "cs")
 
@@ -37,25 +37,49 @@ _SEGMENTS = ("ds", "es", "ss", "fs", "gs", "cs")
 def sensitive_in(code: bytes) -> tuple[tuple[int, str], ...]:
     """Offsets and mnemonics of the sensitive instructions in a block of straight-line code.
 
-    AVX instructions (VEX, EVEX, XOP encodings) have the mnemonic ``"AVX"``; segment loads
-    ``"MOV Sreg"``.
+    AVX instructions (VEX, EVEX, XOP encodings) have the mnemonic ``"AVX"``, segment loads
+    ``"MOV Sreg"``, software interrupts ``"INT n"``.
     """
-    found = []
+    found, end = [], 0
     for address, size, mnemonic, operands in _DISASSEMBLER.disasm_lite(code, 0):
-        if _is_vector_extension(code[address : address + size]):
-            found.append((address, "AVX"))
-        elif mnemonic in SENSITIVE:
-            found.append((address, mnemonic.upper()))
-        elif mnemonic == "mov" and operands.split(",")[0] in _SEGMENTS:
-            found.append((address, "MOV Sreg"))
+        end = address + size
+        name = _sensitive(code[address:end], mnemonic.split()[-1], operands)
+        if name:
+            found.append((address, name))
+    if _is_vector_extension(_opcode(code[end:])):
+        found.append((end, "AVX"))
     return tuple(found)
 
 
-def _is_vector_extension(instruction: bytes) -> bool:
-    for byte in instruction:
-        if byte not in _LEGACY_PREFIXES:
-            return byte in (0xC4, 0xC5, 0x62)
-    return False
+def _sensitive(instruction: bytes, mnemonic: str, operands: str) -> str:
+    """The name under which an instruction is decided about; empty for all others."""
+    opcode = _opcode(instruction)
+    if _is_vector_extension(opcode):
+        return "AVX"
+    if mnemonic in SENSITIVE:
+        return mnemonic.upper()
+    if mnemonic == "int":
+        return "INT n"
+    if mnemonic in ("mov", "pop") and operands.split(",")[0] in _SEGMENTS:
+        return "MOV Sreg"
+    if opcode[:1] == b"\xff" and opcode[1] >> 3 & 7 in (3, 5):  # disassembled as if they were near
+        return "LCALL" if opcode[1] >> 3 & 7 == 3 else "LJMP"
+    return ""
+
+
+def _opcode(instruction: bytes) -> bytes:
+    """The instruction from its opcode on, without prefixes."""
+    opcode = instruction.lstrip(_LEGACY_PREFIXES)
+    return opcode[1:] if opcode[:1] and opcode[0] & 0xF0 == 0x40 else opcode
+
+
+def _is_vector_extension(opcode: bytes) -> bool:
+    return opcode[:1] in (b"\xc4", b"\xc5", b"\x62")
+
+
+def ends_in(code: bytes) -> bool:
+    """Whether the instruction that starts these bytes also ends in them."""
+    return next(_DISASSEMBLER.disasm_lite(code, 0, 1), None) is not None
 
 
 def first_byte_touched(

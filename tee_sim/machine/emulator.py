@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -136,7 +137,9 @@ class Emulator:
         uc.ctl_set_tlb_mode(uc_const.UC_TLB_VIRTUAL)
         for address, size, pointer in regions:
             uc.mem_map_ptr(address, size, uc_const.UC_PROT_ALL, pointer)
-        self._handle, self._quiet = uc._uch, False
+        self._handle = uc._uch
+        self._quiet = self._counted = False
+        self.lost: BaseException | None = None
         self._gpr = _Batch(_GPR_IDS, [8] * 20)
         self._fpu = _Batch(_FPU_IDS, fxsave.RAW_SIZES)
         self._flush = uc._Uc__ctl_encode(uc_const.UC_CTL_TLB_FLUSH, uc_const.UC_CTL_IO_WRITE, 0)
@@ -164,15 +167,32 @@ class Emulator:
         self._uc.reg_write(_GPR_IDS[number], value)
 
     def start(self, rip: int, count: int) -> int:
-        """Run from ``rip``, at most ``count`` instructions if not 0; the engine's status."""
-        return int(uclib.uc_emu_start(self._handle, rip, NOWHERE, 0, count))
+        """Run from ``rip``, at most ``count`` instructions if not 0; the engine's status.
 
-    def stop_counting(self) -> None:
-        """Call between a counted run and the next uncounted one.
+        A signal handler may raise before the first line of a hook, where nobody can catch it;
+        that is in ``lost`` afterwards.
+        """
+        if self._counted and not count:
+            self._stop_counting()
+        self.lost, self._counted = None, bool(count)
+        others, sys.unraisablehook = sys.unraisablehook, self._keep
+        try:
+            return int(uclib.uc_emu_start(self._handle, rip, NOWHERE, 0, count))
+        finally:
+            sys.unraisablehook = others
 
-        There the engine removes its own counting hook, and for each block that had it asks for the
-        translation of its address, as if it were fetched. That is not the program's doing: nobody
-        is asked, and what was answered is forgotten.
+    def _keep(self, unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            self.lost = unraisable.exc_value
+        else:
+            sys.__unraisablehook__(unraisable)
+
+    def _stop_counting(self) -> None:
+        """What an uncounted run after a counted one does first, out of the program's sight.
+
+        The engine removes its own counting hook, and for each block that had it asks for the
+        translation of its address, as if it were fetched. Nobody is asked, and what was answered
+        is forgotten.
         """
         gpr, self._quiet = self.registers(), True
         uclib.uc_emu_start(self._handle, NOWHERE, NOWHERE, 0, 0)
@@ -180,8 +200,15 @@ class Emulator:
         self.set_registers(gpr)
         self.flush_tlb()
 
+    def _rip(self) -> int:
+        return int(self._uc.reg_read(x86.UC_X86_REG_RIP))
+
     def stop(self) -> None:
-        """Stop at the next block boundary, or at once from inside most hooks."""
+        """Stop at once.
+
+        That is exact from a hook on a block or an instruction. From a fill or another thread it
+        may be in the middle of an instruction, and then the run cannot be resumed.
+        """
         uclib.uc_emu_stop(self._handle)
 
     def flush_tlb(self) -> None:
@@ -202,11 +229,14 @@ class Emulator:
 
     def _install(self, hooks: Hooks, scratch: int) -> None:
         def fill(_uc: int, gva: int, kind: int, entry: Any, _key: int) -> bool:
-            if self._quiet or (gva >= _NOWHERE_PAGE and kind == uc_const.UC_MEM_FETCH):
-                # After each run the engine looks at the code where it was told to run to. Code
-                # that jumps there itself finds nothing but illegal instructions.
+            if self._quiet or (gva >= _NOWHERE_PAGE and self._rip() < _NOWHERE_PAGE):
+                # After each run the engine looks at the code where it was told to run to; code
+                # that runs there itself is asked about like any other.
                 entry[0].paddr, entry[0].perms = scratch, uc_const.UC_PROT_EXEC
-                return True
+                return kind == uc_const.UC_MEM_FETCH or ask(gva, kind, entry)
+            return ask(gva, kind, entry)
+
+        def ask(gva: int, kind: int, entry: Any) -> bool:
             answer = hooks.on_fill(gva, kind - uc_const.UC_MEM_READ)
             if answer is None:
                 return False

@@ -12,6 +12,7 @@ is enforced. The code between two misses runs at full speed.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from tee_sim.errors import Fault
@@ -74,7 +75,7 @@ class MMU:
         self.cache, self.guard, self.checks = cache, guard, checks
         self.processors: list[LogicalProcessor] = []
         self._abort = ctypes.create_string_buffer(b"\xff" * PAGE + bytes(3 * PAGE), 4 * PAGE)
-        self._decisions: dict[object, dict[int, tuple[int, int]]] = {}
+        self._decisions: dict[tuple[int, object], dict[int, tuple[int, int]]] = {}
         self._walks: dict[tuple[int, int, int], int] = {}
         self._tables: set[int] = set()
         self._tables_exposed = False
@@ -90,7 +91,7 @@ class MMU:
         ctypes.memset(aligned, 0xFF, PAGE)
         return aligned
 
-    def decisions(self, context: object) -> dict[int, tuple[int, int]]:
+    def decisions(self, context: tuple[int, object]) -> dict[int, tuple[int, int]]:
         """The remembered decisions of one (address space, protection context)."""
         return self._decisions.setdefault(context, {})
 
@@ -114,13 +115,10 @@ class MMU:
         return known
 
     def _decide(self, lp: LogicalProcessor, gva: int, access: int) -> tuple[int, int]:
-        page = walk(self.cache.dram.qwords, lp.cr3, gva, access, self.guard.visible)
-        self._tables.update(entry & -PAGE for entry in page.entries)
+        page = self._walk(lp, gva, access)
         allowed = self.guard.authorize(lp, gva, page, access)
         if allowed == 0:
             return (ABORT_BASE + PAGE, W) if access == WRITE else (ABORT_BASE, R | X)
-        if page.hpa >= self.cache.dram.size:
-            raise Fault(f"{gva:#x} maps to {page.hpa:#x}, beyond the end of memory")
         place = self.cache.locate(page.hpa, access == WRITE)
         decision = place, self._write_xor_execute(page.hpa, place, allowed, access)
         if not self._tables_exposed:
@@ -137,6 +135,17 @@ class MMU:
                 )
             )
         return decision
+
+    def _walk(self, lp: LogicalProcessor, gva: int, access: int) -> Walk:
+        """Walk the page tables, and remember what they rest on."""
+        page = walk(self.cache.dram.qwords, lp.cr3, gva, access, self.guard.visible)
+        tables = {entry & -PAGE for entry in page.entries}
+        if not tables <= self._tables:
+            self._tables |= tables
+            if tables & self._writable:
+                self._tables_exposed = True
+                self.forget()
+        return page
 
     def _write_xor_execute(self, hpa: int, place: int, allowed: int, access: int) -> int:
         """Permissions such that no page is writable and executable at the same moment.
@@ -175,23 +184,22 @@ class MMU:
         key = lp.cr3, gva >> 12, access
         hpa = self._walks.get(key)
         if hpa is None:
-            page = walk(self.cache.dram.qwords, lp.cr3, gva, access, self.guard.visible)
-            self._tables.update(entry & -PAGE for entry in page.entries)
-            hpa = page.hpa
+            hpa = self._walk(lp, gva, access).hpa
             if not self._tables_exposed:
                 self._walks[key] = hpa
         return hpa
 
     def peek(self, lp: LogicalProcessor, gva: int, size: int) -> bytes:
         """Bytes of code at ``gva`` that the processor is executing; short at an unmapped page."""
-        known = lp.decisions.get((gva >> 12) * 3 + FETCH)
-        if known is not None and gva % PAGE + size <= PAGE:
-            return self._bytes_at(known[0], gva % PAGE, size)
+        place = lp.fetched.get(gva >> 12)
+        if place is not None and gva % PAGE + size <= PAGE:
+            return self._bytes_at(place, gva % PAGE, size)
         code = b""
         while size > 0:
-            known = lp.decisions.get((gva >> 12) * 3 + FETCH)
+            place = lp.fetched.get(gva >> 12)
             try:
-                place, _ = known or self._decide(lp, gva, FETCH)
+                if place is None:
+                    place, _ = self.fill(lp, gva, FETCH)
             except Fault:
                 return code
             offset = gva % PAGE
@@ -219,6 +227,15 @@ class MMU:
         self.forget()
         for lp in self.processors:
             lp.flush_tlb()
+
+    def retire(self, cr3: int, tables: Iterable[int]) -> None:
+        """The page tables at ``cr3`` are ordinary memory from now on."""
+        self._tables.difference_update(tables)
+        in_use = [lp.decisions for lp in self.processors]
+        for key, decisions in list(self._decisions.items()):
+            if key[0] == cr3 and not any(decisions is other for other in in_use):
+                del self._decisions[key]
+        self.shootdown()
 
     def flush_code(self) -> None:
         """Drop every processor's translated code."""

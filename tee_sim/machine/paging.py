@@ -104,6 +104,8 @@ def walk(
         if not entry & ACCESSED:
             qwords[index] = entry = entry | ACCESSED
         table = entry & ADDRESS_MASK
+    if table >> 3 >= len(qwords):
+        raise fault(gva, access, PFEC_RESERVED | PFEC_PRESENT, "the page lies outside memory")
     if not allowed & (R, W, X)[access]:
         raise fault(gva, access, PFEC_PRESENT, "the page table forbids it")
     if access == WRITE and not entry & DIRTY:

@@ -1,0 +1,74 @@
+"""Ends runs that must not go on: their budget is used up, or somebody pressed Ctrl-C.
+
+The engine can be stopped from another thread at any moment, but the run cannot be resumed after
+that: it looks for a stop after every memory access, also between the store of ``inc [mem]`` and
+the end of the instruction, which would then be executed again. So only a run that is given up is
+stopped from here. Everything that is resumed stops from within the engine, at exact places.
+
+While native code runs, Python does not see signals. But its signal handler writes the signal's
+number to a file descriptor of our choice at once, and the watchdog listens there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import threading
+import time
+import weakref
+from typing import Protocol
+
+_TICK = 0.05
+
+
+class Runner(Protocol):
+    """Something that runs native code for a long time."""
+
+    def overdue(self, interrupted: bool) -> None:
+        """Called 20 times a second, and at once with ``interrupted`` after Ctrl-C."""
+        ...
+
+
+class Watchdog:
+    """One thread that looks at every runner from time to time."""
+
+    def __init__(self) -> None:
+        self._runners: weakref.WeakSet[Runner] = weakref.WeakSet()
+        self._thread: threading.Thread | None = None
+        self._previous = -1
+
+    def watch(self, runner: Runner) -> None:
+        """Look after ``runner`` until it is garbage."""
+        self._runners.add(runner)
+        if self._thread is None or not self._thread.is_alive():
+            ours, pythons = socket.socketpair()
+            pythons.setblocking(False)
+            with contextlib.suppress(ValueError):  # only the main thread hears of signals
+                self._previous = signal.set_wakeup_fd(pythons.fileno(), warn_on_full_buffer=False)
+            self._thread = threading.Thread(
+                target=self._loop, args=(ours, pythons), name="tee-sim-watchdog", daemon=True
+            )
+            self._thread.start()
+
+    def _loop(self, ours: socket.socket, _kept_open: socket.socket) -> None:
+        while True:
+            ready, _, _ = select.select([ours], [], [], _TICK)
+            signals = ours.recv(256) if ready else b""
+            if signals and self._previous >= 0:
+                with contextlib.suppress(OSError):  # whoever listened before us
+                    os.write(self._previous, signals)
+            for runner in list(self._runners.copy()):
+                runner.overdue(signal.SIGINT in signals)
+
+
+def cpu_time_of(thread: int) -> float:
+    """Seconds of processor time that the thread with this identifier has used.
+
+    Simplified: where the system does not tell (Windows), seconds of the clock.
+    """
+    if not hasattr(time, "pthread_getcpuclockid"):
+        return time.perf_counter()
+    return time.clock_gettime(time.pthread_getcpuclockid(thread))
