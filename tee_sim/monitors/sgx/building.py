@@ -21,8 +21,9 @@ from tee_sim.abi.sgx import (
 )
 from tee_sim.abi.sgx_sign import HEADER, HEADER2, SIGSTRUCT, VENDOR_INTEL
 from tee_sim.checks import Check
-from tee_sim.errors import GeneralProtection, PageFault, SGXError
+from tee_sim.errors import GeneralProtection, LayoutError, PageFault, SGXError
 from tee_sim.machine.fxsave import SIZE as FXSAVE_SIZE
+from tee_sim.machine.paging import is_canonical
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave
 from tee_sim.monitors.sgx.epcm import EPCMEntry
@@ -52,8 +53,8 @@ def ecreate(sgx: SGX, page_hpa: int, secs: SECS) -> Enclave:
     """Make ``page_hpa`` the SECS page of a new, empty enclave.
 
     # Checks
-    #GP: alignment; SIZE a power of two of at least two pages; BASEADDR a multiple of SIZE;
-    XFRM, SSAFRAMESIZE, ATTRIBUTES, MISCSELECT and KSS fields legal. #PF: not EPC, or in use.
+    #GP: alignment; SIZE a power of two of at least two pages; BASEADDR canonical, a multiple of
+    SIZE; XFRM, SSAFRAMESIZE, ATTRIBUTES, MISCSELECT and KSS fields legal. #PF: not EPC, or in use.
 
     # Transition
     MRENCLAVE, MRSIGNER, ISVPRODID and ISVSVN start at zero; ATTRIBUTES.INIT is clear.
@@ -70,6 +71,10 @@ def ecreate(sgx: SGX, page_hpa: int, secs: SECS) -> Enclave:
     wrong = [
         (size < 2 * PAGE or size & (size - 1), f"SIZE {size:#x} is no power of two >= 8192"),
         (secs.baseaddr % max(size, 1), f"BASEADDR {secs.baseaddr:#x} is no multiple of SIZE"),
+        (
+            not is_canonical(secs.baseaddr) or not is_canonical(secs.baseaddr + max(size, 1) - 1),
+            f"ELRANGE {secs.baseaddr:#x}+{size:#x} is not canonical",
+        ),
         (secs.attributes.xfrm != XFRM_LEGACY, "XFRM must be 3: this processor has x87 and SSE"),
         (secs.ssaframesize * PAGE < needed, "SSAFRAMESIZE is too small for the saved state"),
         (flags.init, "ATTRIBUTES.INIT is set by EINIT alone"),
@@ -111,6 +116,7 @@ def eadd(
         GeneralProtection, PageFault: as above; nothing has changed.
     """
     sgx.require_epc_page(page_hpa, "page")
+    sgx.require_epc_page(secs_hpa, "SECS page")
     enclave = enclave_of(sgx, secs_hpa)
     kind = flags.page_type
     _require(
@@ -180,10 +186,10 @@ def einit(sgx: SGX, secs_hpa: int, sigstruct: SIGSTRUCT) -> None:
     """Check the finished enclave against its author's SIGSTRUCT and make it enterable.
 
     # Checks
-    In the SDM's order, error code in parentheses: SIGSTRUCT's constants (1); the RSA-3072
-    signature with Q1 and Q2 (8); KSS fields without KSS (1); ENCLAVEHASH (4); EINITTOKENKEY (2);
-    ATTRIBUTES under the mask (2); MISCSELECT under the mask (2); the signer against
-    IA32_SGXLEPUBKEYHASH (16).
+    #GP alignment. #PF not EPC. Then in the SDM's order, error code in parentheses: SIGSTRUCT's
+    constants (1); the RSA-3072 signature with Q1 and Q2 (8); no SECS there #PF; KSS fields
+    without KSS (1); ENCLAVEHASH (4); EINITTOKENKEY (2); ATTRIBUTES under the mask (2); MISCSELECT
+    under the mask (2); the signer against IA32_SGXLEPUBKEYHASH (16).
 
     # Transition
     MRENCLAVE is final; MRSIGNER, ISVPRODID and ISVSVN come from SIGSTRUCT; ATTRIBUTES.INIT is set.
@@ -199,10 +205,12 @@ def einit(sgx: SGX, secs_hpa: int, sigstruct: SIGSTRUCT) -> None:
     Simplified: no EINITTOKEN (the host writes IA32_SGXLEPUBKEYHASH instead, as Linux does); no
     pending event (128).
     """
+    sgx.require_epc_page(secs_hpa, "SECS page")
+    _check_sigstruct(sgx, sigstruct)
     enclave = enclave_of(sgx, secs_hpa)
     if enclave.initialised:
         raise GeneralProtection("EINIT: the enclave is already initialised")
-    signer = _check_sigstruct(sgx, enclave, sigstruct)
+    signer = mrsigner(sigstruct)
     _check_identity(sgx, enclave, sigstruct, signer)
     secs = enclave.secs
     enclave.secs = secs.with_(
@@ -217,27 +225,27 @@ def einit(sgx: SGX, secs_hpa: int, sigstruct: SIGSTRUCT) -> None:
     _trace(sgx, "EINIT", f"MRENCLAVE {enclave.mrenclave.hex()[:16]}...")
 
 
-def _check_sigstruct(sgx: SGX, enclave: Enclave, sig: SIGSTRUCT) -> bytes:
-    """The checks that need SIGSTRUCT alone; returns MRSIGNER."""
+def _check_sigstruct(sgx: SGX, sig: SIGSTRUCT) -> None:
+    """The checks that need SIGSTRUCT alone."""
     if sig.header != HEADER or sig.header2 != HEADER2:
         raise _einit_error(1, "HEADER or HEADER2 is not the constant it must be")
     if sig.vendor not in (0, VENDOR_INTEL) or sig.exponent != 3:
         raise _einit_error(1, "VENDOR or EXPONENT is illegal")
+    if sig.cet_attributes or sig.cet_attributes_mask:
+        raise _einit_error(1, "CET_ATTRIBUTES and their mask are reserved without CET")
     try:
         verify(sig)
     except BadSigstruct as error:
         if sgx.checks.on(rules.EINIT_SIGNATURE):
             refusal = _einit_error(8, str(error), rules.EINIT_SIGNATURE)
             raise sgx.checks.refuse(rules.EINIT_SIGNATURE, refusal) from None
-    kss = enclave.secs.attributes.flags.kss
-    if not kss and (any(sig.isvfamilyid) or any(sig.isvextprodid)):
-        raise _einit_error(1, "ISVFAMILYID and ISVEXTPRODID need KSS")
-    return mrsigner(sig)
 
 
 def _check_identity(sgx: SGX, enclave: Enclave, sig: SIGSTRUCT, signer: bytes) -> None:
     """The checks of this enclave against what was signed."""
     secs, on = enclave.secs, sgx.checks.on
+    if not secs.attributes.flags.kss and (any(sig.isvfamilyid) or any(sig.isvextprodid)):
+        raise _einit_error(1, "ISVFAMILYID and ISVEXTPRODID need KSS")
     measured = enclave.digest.digest()
     if measured != sig.enclavehash and on(rules.EINIT_MEASUREMENT):
         text = f"measured {measured.hex()[:16]}..., signed {sig.enclavehash.hex()[:16]}..."
@@ -308,7 +316,10 @@ def _enter(sgx: SGX, page_hpa: int, entry: EPCMEntry) -> None:
 
 def _clean_tcs(content: bytes) -> bytes:
     """Check a TCS that is being added, and clear what only the processor may set."""
-    tcs = TCS.unpack(content)
+    try:
+        tcs = TCS.unpack(content)
+    except LayoutError as error:
+        raise GeneralProtection(str(error)) from None
     _require(
         [
             (not is_aligned(tcs.ossa), "TCS.OSSA is not page-aligned"),
