@@ -430,7 +430,7 @@ def test_a_fetch_from_the_epc_is_ud() -> None:
 
 def test_the_kernel_reads_ones_and_its_writes_are_dropped() -> None:
     machine = SGX.machine
-    machine.write(EPC - 4, b"splitted")
+    machine.write(EPC - 4, b"split")
     assert machine.read(EPC - 8, 16) == bytes(4) + b"spli" + b"\xff" * 8
     assert b"tted" not in machine.cache.read(EPC, PAGE)
 
