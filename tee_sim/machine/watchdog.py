@@ -37,12 +37,14 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._runners: weakref.WeakSet[Runner] = weakref.WeakSet()
+        self._changing = threading.Lock()
         self._thread: threading.Thread | None = None
         self._previous = -1
 
     def watch(self, runner: Runner) -> None:
         """Look after ``runner`` until it is garbage."""
-        self._runners.add(runner)
+        with self._changing:
+            self._runners.add(runner)
         if self._thread is None or not self._thread.is_alive():
             ours, pythons = socket.socketpair()
             pythons.setblocking(False)
@@ -60,8 +62,14 @@ class Watchdog:
             if signals and self._previous >= 0:
                 with contextlib.suppress(OSError):  # whoever listened before us
                     os.write(self._previous, signals)
-            for runner in list(self._runners.copy()):
-                runner.overdue(signal.SIGINT in signals)
+            self._look(signal.SIGINT in signals)
+
+    def _look(self, interrupted: bool) -> None:
+        """Ask every runner. A method of its own: what it holds would not become garbage."""
+        with self._changing:
+            runners = list(self._runners)
+        for runner in runners:
+            runner.overdue(interrupted)
 
 
 def cpu_time_of(thread: int) -> float:
