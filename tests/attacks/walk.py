@@ -104,7 +104,7 @@ def problem(check: Check, attack: Attack, tee: str) -> str:
     if name in SILENT:
         alone = run(attack, tee, frozenset((name,)))
         return "" if alone.verdict == "succeeds" else f"{where} {alone.verdict} without {name}"
-    last = run(attack, tee, stack - {name})
+    last = run(attack, tee, stack - {name}) if len(stack) > 1 else first
     if last.verdict not in STOPPED or last.check != name:
         by = f" by {last.check}" if last.check else ""
         return f"{where} {last.verdict}{by} although {name} is on"
