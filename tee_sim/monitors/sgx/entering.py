@@ -129,6 +129,8 @@ def eenter(sgx: SGX, lp: LogicalProcessor, resume: bool = False) -> None:
     struct.pack_into("<Q", page, _AEP, aep)
     if resume:
         _load_state(sgx, lp, registers, frame, ssa_hpas[0])
+        # TF is never in the frame: whether to go on stepping is up to who resumes.
+        registers[RFLAGS] = registers[RFLAGS] & ~FLAG_TF | tf
         struct.pack_into("<I", page, _CSSA, cssa)
     else:
         registers[RAX], registers[RCX] = cssa, (registers[RIP] + ENCLU_BYTES) & ALL_ONES
@@ -189,7 +191,8 @@ def aex(sgx: SGX, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
     xsave[: fxsave.SIZE] = fpu
     struct.pack_into("<Q", xsave, fxsave.SIZE, XFRM_LEGACY)  # XSTATE_BV: x87 and SSE are there
     frame, gpr = cache.view(entry.ssa_hpas[-1], write=True), PAGE - GPRSGX_SIZE
-    _GPR_AREA.pack_into(frame, gpr, *registers[:18])
+    saved_flags = registers[RFLAGS] & ~FLAG_TF
+    _GPR_AREA.pack_into(frame, gpr, *registers[:RFLAGS], saved_flags, registers[RIP])
     ursp, urbp = struct.unpack_from("<QQ", frame, gpr + _URSP)
     struct.pack_into("<QQ", frame, gpr + _FSBASE, registers[FSBASE], registers[GSBASE])
     detailed = bool(entry.enclave.secs.miscselect.exinfo)
