@@ -55,9 +55,9 @@ def refused(status: int, *arguments: str) -> str:
     return result.stderr
 
 
-def process(*arguments: str, before: str = "", **options: Any) -> subprocess.Popen[bytes]:
-    """The command as a process of its own, with a statement before it starts."""
-    script = f"import sys; from tee_sim.cli import main; {before or 'pass'}; main()"
+def process(*arguments: str, before: str = "", **options: Any) -> Any:
+    """The command as a process of its own, after some statements."""
+    script = f"from tee_sim.cli import main\n{before}\nmain()"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     return subprocess.Popen([sys.executable, "-c", script, *arguments], **pipes)
 
@@ -121,7 +121,12 @@ def test_matrix_without_options_is_every_row_on_every_platform(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr("tee_sim.attacks.matrix.compute", lambda *a: asked.append(a) or {})
+
+    def note(*arguments: Any) -> dict[str, Any]:
+        asked.append(arguments)
+        return {}
+
+    monkeypatch.setattr("tee_sim.attacks.matrix.compute", note)
     ok("matrix", "--json")
     rows = [attack.name for attack in ATTACKS.values() if attack.row]
     assert asked == [(["none", "sgx-mee", "sgx-tme"], rows, [])]
@@ -413,10 +418,20 @@ def test_what_the_enclave_refuses_is_a_failure() -> None:
 # Accidents
 
 
+PRESS_CTRL_C_ONCE_IT_RUNS = """
+import os, signal, threading
+from tee_sim.platform import Platform
+create = Platform.create_enclave
+def created(*args, **options):
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    return create(*args, **options)
+Platform.create_enclave = created
+"""
+
+
 @POSIX
 def test_ctrl_c_ends_without_a_traceback() -> None:
-    press = "threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()"
-    run = process("run", TYPES, "spin", before=f"import os, signal, threading; {press}")
+    run = process("run", TYPES, "spin", before=PRESS_CTRL_C_ONCE_IT_RUNS)
     out, err = run.communicate(timeout=60)
     assert (run.returncode, out, err) == (130, b"", b"tee-sim: interrupted\n")
 

@@ -33,7 +33,7 @@ SOURCES = {
 def constants() -> dict[str, str]:
     """Check name -> the constant that holds it in the sources."""
     return {
-        node.value.args[0].value: node.targets[0].id
+        str(node.value.args[0].value): node.targets[0].id
         for source in SOURCES.values()
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)

@@ -11,6 +11,7 @@ As a program it walks one check, on one platform, and prints what is wrong:
 import json
 import sys
 from functools import cache
+from typing import Any
 
 import tee_sim
 from tee_sim.attacks import ATTACKS, STOPPED, Attack, Outcome, matrix
@@ -28,7 +29,7 @@ def _by_hand(check: str, bit: str) -> Attack:
     """A proof for a bit of the EPCM that no leaf of this processor sets yet."""
 
     def script(host: Platform, victim: DeployedEnclave, _digest: bytes) -> Outcome:
-        monitor = host.machine.mmu.guard
+        monitor: Any = host.machine.mmu.guard
         setattr(monitor.epcm[victim.physical("vault_tries") & -PAGE], bit, True)
         host.machine.mmu.shootdown()
         try:
