@@ -97,6 +97,8 @@ class Adversary:
         Simplified: a real attacker does this with CLFLUSH where allowed, else by filling the
         cache with other lines.
         """
+        if hpa < 0 or hpa + size > self.host.machine.dram.size:
+            raise UsageError(f"physical range {hpa:#x}+{size:#x} lies outside memory")
         for page in range(hpa & -PAGE, hpa + size, PAGE):
             self.host.machine.cache.evict(page)
 
@@ -255,7 +257,16 @@ class Adversary:
             yield
 
     def registers(self, lp: LogicalProcessor) -> dict[str, int]:
-        """The registers of a processor that has left the victim, by name."""
+        """The registers of a processor that has left the victim, by name.
+
+        Raises:
+            UsageError: it is inside an enclave, where only the processor itself sees them.
+        """
+        if lp.context is not None:
+            raise UsageError(
+                f"logical processor {lp.index} is inside an enclave; interrupt it, and see what it "
+                "leaves in its registers"
+            )
         return dict(zip(REGISTER_NAMES, lp.registers(), strict=True))
 
     def execute(self, victim: Guest, code: bytes, *, processor: int = 0) -> None:

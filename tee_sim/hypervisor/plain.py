@@ -35,6 +35,9 @@ class Unprotected:
         """Everything is visible."""
         return True
 
+    def power_cut(self) -> None:
+        """There is nothing on the die to forget."""
+
     def instruction(self, lp: LogicalProcessor, mnemonic: str) -> None:
         """Everything that user mode allows is legal."""
 
@@ -65,8 +68,9 @@ class PlainGuest(Guest):
 
     def _start(self, lp: LogicalProcessor, tcs_offset: int, registers: list[int]) -> None:
         tcs = self.tcs(tcs_offset)
-        registers[RIP], registers[RFLAGS] = self.base + tcs.oentry, FLAGS_INITIAL
-        registers[FSBASE], registers[GSBASE] = self.base + tcs.ofsbase, self.base + tcs.ogsbase
+        registers[RFLAGS] = FLAGS_INITIAL
+        for number, offset in ((RIP, tcs.oentry), (FSBASE, tcs.ofsbase), (GSBASE, tcs.ogsbase)):
+            registers[number] = (self.base + offset) % (1 << 64)
         registers[RFLAGS] |= 0x100 if self.trap_flag else 0
         lp.switch(self.space.cr3)
         lp.flush_tlb()

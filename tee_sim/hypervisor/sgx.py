@@ -12,7 +12,7 @@ from tee_sim.abi.image import Image
 from tee_sim.abi.sgx import SECS, AttributeFlags, Attributes, SecinfoFlags
 from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.checks import Check
-from tee_sim.errors import Fault, SGXError
+from tee_sim.errors import Fault, SGXError, UsageError
 from tee_sim.hypervisor.guest import ENCLAVE_BASE, RETURN_ADDRESS, Guest
 from tee_sim.hypervisor.memory import FrameAllocator
 from tee_sim.machine.cpu import (
@@ -97,7 +97,9 @@ class SGXDriver:
         return entering.enclu(self._sgx, lp)
 
     def aex(self, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
-        """Interrupt a processor that is inside."""
+        """Interrupt a processor that is inside. Raises UsageError for one that is not."""
+        if lp.context is None:
+            raise UsageError(f"logical processor {lp.index} is not inside an enclave")
         return entering.aex(self._sgx, lp, event)
 
     def abandon(self, lp: LogicalProcessor) -> None:

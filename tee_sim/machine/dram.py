@@ -10,7 +10,10 @@ import ctypes
 import mmap
 
 from tee_sim.errors import UsageError
-from tee_sim.units import PAGE, is_aligned
+from tee_sim.units import MIB, PAGE, is_aligned
+
+MAX_FOUND = 100_000
+"""Places after which a search gives up."""
 
 
 class DRAM:
@@ -24,14 +27,17 @@ class DRAM:
         qwords: the same memory as little-endian 64-bit words, for page-table walks.
 
     Raises:
-        UsageError: ``size`` is not a positive multiple of the page size.
+        UsageError: ``size`` is not a positive multiple of the page size, or more than there is.
     """
 
     def __init__(self, size: int) -> None:
         if size <= 0 or not is_aligned(size):
             raise UsageError(f"memory size {size:#x} is not a positive multiple of {PAGE:#x}")
         self.size = size
-        self._map = mmap.mmap(-1, size)
+        try:
+            self._map = mmap.mmap(-1, size)
+        except (OSError, OverflowError) as error:
+            raise UsageError(f"this computer has no room for {size // MIB} MiB: {error}") from None
         self.bytes = memoryview(self._map)
         self.qwords = self.bytes.cast("Q")
         self._anchor = ctypes.c_char.from_buffer(self._map)
@@ -52,11 +58,21 @@ class DRAM:
         self.bytes[hpa : hpa + len(data)] = data
 
     def find(self, pattern: bytes) -> list[int]:
-        """Addresses of every place where ``pattern`` (at least 4 bytes) stands."""
+        """Addresses of every place where ``pattern`` (at least 4 bytes) stands.
+
+        Raises:
+            UsageError: the pattern is too short, or stands in more than `MAX_FOUND` places.
+        """
         if len(pattern) < 4:
             raise UsageError("search for at least 4 bytes: shorter patterns are everywhere")
-        found, at = [], self._map.find(pattern, 0)
+        found: list[int] = []
+        at = self._map.find(pattern, 0)
         while at >= 0:
+            if len(found) == MAX_FOUND:
+                raise UsageError(
+                    f"{pattern[:8].hex(' ')} ... stands in more than {MAX_FOUND} places: "
+                    "search for something rarer"
+                )
             found.append(at)
             at = self._map.find(pattern, at + 1)
         return found

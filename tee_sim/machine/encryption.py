@@ -83,6 +83,9 @@ class Engine(Protocol):
             UsageError: ``hpa`` is not a page of this engine, or ``plaintext`` is not one page.
         """
 
+    def reset(self) -> None:
+        """Boot again: new keys, so that everything in DRAM is lost; no lock."""
+
     def metadata_ranges(self, hpa: int) -> list[tuple[str, int, int]]:
         """What else DRAM holds for the page at ``hpa``: (name, address, bytes) of each range."""
 
@@ -110,6 +113,9 @@ class Plain:
         """Store one page at ``hpa``. Raises UsageError: not a page."""
         require_page(hpa, plaintext)
         self._dram.write(hpa, bytes(plaintext))
+
+    def reset(self) -> None:
+        """Nothing: there is no key."""
 
     def metadata_ranges(self, hpa: int) -> list[tuple[str, int, int]]:
         """None: the page is all there is."""

@@ -18,6 +18,10 @@ from tee_sim.units import PAGE
 class Monitor(Guard, KeySource, Protocol):
     """What a TEE brings to a machine: access rules and keys."""
 
+    def power_cut(self) -> None:
+        """Forget every key and every guest."""
+        ...
+
 
 class Machine:
     """The hardware of one server.
@@ -102,8 +106,14 @@ class Machine:
         return [(page, PAGE), *((start, size) for _name, start, size in metadata)]
 
     def power_cut(self) -> None:
-        """Lose everything on the die; DRAM keeps its contents for a while (a cold boot)."""
+        """Lose everything on the die: cache, keys, and what the TEE knew of its guests.
+
+        DRAM keeps its contents for a while: that is what a cold boot reads.
+        """
         self.cache.lose()
+        self._monitor.power_cut()
+        for lp in self._processors.values():
+            lp.switch(0)
 
 
 def _by_page(hpa: int, size: int) -> list[tuple[int, int, int]]:

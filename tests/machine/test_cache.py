@@ -18,7 +18,7 @@ from assembly import (
     store,
 )
 from tee_sim.checks import Checks
-from tee_sim.errors import MachineCheck, UsageError
+from tee_sim.errors import MachineCheck, PageFault, UsageError
 from tee_sim.hypervisor.guest import RETURN_ADDRESS, Steps, interleave
 from tee_sim.machine.cache import Cache
 from tee_sim.machine.cpu import RAX, RBX, RCX, RDI, RDX, RSI, RSP
@@ -297,15 +297,18 @@ def test_the_counter_tree_stops_the_machine_instead() -> None:
         guest.enter(0, 0, 0)
 
 
-def test_a_power_cut_takes_dirty_data_with_it() -> None:
+def test_a_power_cut_takes_dirty_data_and_every_enclave_with_it() -> None:
     platform = Platform("sgx-tme", epc=MIB, memory=32 * MIB)
     code = load_from(RDI, DATA_GVA) + mov(RBX, DATA_GVA) + mov(RAX, 7) + store(RBX, RAX) + leave()
     guest = launch(platform, code, data=b"original")
     platform.adversary.wbinvd()
+    place = platform.adversary.hpa(guest, DATA_GVA)
+    before = platform.adversary.bus.read(place, PAGE)
     assert guest.enter(0, 0, 0)[0].to_bytes(8, "little") == b"original"
     platform.machine.power_cut()
-    platform.machine.mmu.shootdown()
-    assert guest.enter(0, 0, 0)[0].to_bytes(8, "little") == b"original"
+    assert platform.adversary.bus.read(place, PAGE) == before
+    with pytest.raises(PageFault):
+        guest.enter(0, 0, 0)
 
 
 def test_eviction_in_the_middle_of_a_run_is_unnoticed() -> None:

@@ -36,7 +36,7 @@ from tee_sim.machine.cpu import (
 )
 from tee_sim.machine.paging import READ, WRITE, is_canonical
 from tee_sim.monitors.sgx import checks as rules
-from tee_sim.monitors.sgx.building import GPRSGX_SIZE, XFRM_LEGACY
+from tee_sim.monitors.sgx.building import GPRSGX_SIZE, XFRM_LEGACY, enclave_of
 from tee_sim.monitors.sgx.enclave import Enclave, Entry
 from tee_sim.monitors.sgx.epcm import epcm_fault
 from tee_sim.monitors.sgx.processor import SGX
@@ -47,6 +47,9 @@ EENTER, ERESUME, EEXIT = 2, 3, 4
 ENCLU_BYTES = 3
 ALL_ONES = (1 << 64) - 1
 FLAG_TF, FLAG_RF = 1 << 8, 1 << 16
+FLAGS_RESTORED = FLAGS_ARITHMETIC | 1 << 10 | 1 << 14 | FLAG_RF | 1 << 18 | 1 << 21
+"""What ERESUME takes from the SSA: CF PF AF ZF SF OF, DF, NT, RF, AC, ID; never IF or IOPL."""
+
 DBGOPTIN = 1
 
 _TCS = struct.Struct("<QQQIIQQQQ")
@@ -250,7 +253,7 @@ def _check_tcs(sgx: SGX, lp: LogicalProcessor, tcs_gva: int, aep: int) -> tuple[
         raise sgx.checks.refuse(rules.EENTER_PT_TCS, fault)
     if entry.enclaveaddress != tcs_gva:
         raise epcm_fault(tcs_gva, READ, f"this TCS belongs at {entry.enclaveaddress:#x}")
-    enclave = sgx.enclaves[entry.enclavesecs]
+    enclave = enclave_of(sgx, entry.enclavesecs)
     if not enclave.initialised and sgx.checks.on(rules.EENTER_INIT):
         refusal = GeneralProtection("EENTER: the enclave has not passed EINIT")
         raise sgx.checks.refuse(rules.EENTER_INIT, refusal)
@@ -304,7 +307,9 @@ def _load_state(
     sgx: SGX, lp: LogicalProcessor, registers: list[int], frame: memoryview, fpu_hpa: int
 ) -> None:
     """ERESUME: the registers that the last AEX saved."""
+    host_flags = registers[RFLAGS]
     registers[:18] = _GPR_AREA.unpack_from(frame, PAGE - GPRSGX_SIZE)
+    registers[RFLAGS] = registers[RFLAGS] & FLAGS_RESTORED | host_flags & ~FLAGS_RESTORED
     registers[18:] = struct.unpack_from("<QQ", frame, PAGE - GPRSGX_SIZE + _FSBASE)
     lp.set_fpu(bytes(sgx.machine.cache.view(fpu_hpa)[: fxsave.SIZE]))
 

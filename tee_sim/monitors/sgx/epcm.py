@@ -90,6 +90,10 @@ class EPCM:
         """Replace the entry of the EPC page at ``hpa``."""
         self._entries[hpa] = entry
 
+    def clear(self) -> None:
+        """Every page is free."""
+        self._entries.clear()
+
     def owned_by(self, secs_hpa: int) -> list[int]:
         """Physical addresses of the valid pages whose owner has its SECS at ``secs_hpa``."""
         return [

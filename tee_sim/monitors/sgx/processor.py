@@ -109,6 +109,13 @@ class SGX:
             fault = InvalidOpcode(f"{mnemonic} is illegal inside an enclave")
             raise self.checks.refuse(rules.ILLEGAL_INSTRUCTION, fault)
 
+    def power_cut(self) -> None:
+        """New keys at the next boot; no enclave survives, and every EPC page is free."""
+        self._engine.reset()
+        self.epcm.clear()
+        self.enclaves.clear()
+        self.entries.clear()
+
     # Helpers of the leaves
 
     def translate(self, lp: LogicalProcessor, gva: int, access: int) -> int:
