@@ -277,10 +277,10 @@ class LogicalProcessor:
         self._pending = None
         steps = 0
         while self._pending is None and not (count and steps >= count):
-            if self.register(RIP) != address:
+            if (rip := self.register(RIP)) != address:
                 self._step()
-                steps += 1
                 address, fault = self._trap or (address, fault)
+                steps += rip != address  # unless it was just refused
             else:
                 self._pending = Stop("fault", fault)
 
