@@ -19,7 +19,7 @@ from __future__ import annotations
 import struct
 
 from tee_sim.abi.sgx import EXINFO, ExitInfo, PageType
-from tee_sim.errors import Fault, GeneralProtection, MachineCheck, PageFault
+from tee_sim.errors import Fault, GeneralProtection, MachineCheck, OtherFault, PageFault
 from tee_sim.machine import fxsave
 from tee_sim.machine.cpu import (
     FLAGS_ARITHMETIC,
@@ -34,6 +34,7 @@ from tee_sim.machine.cpu import (
     RSP,
     LogicalProcessor,
 )
+from tee_sim.machine.exceptions import NAMES
 from tee_sim.machine.paging import READ, WRITE, is_canonical
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.building import GPRSGX_SIZE, XFRM_LEGACY, enclave_of
@@ -72,7 +73,7 @@ def enclu(sgx: SGX, lp: LogicalProcessor) -> bool:
         GeneralProtection: the leaf does not exist, or not in this mode.
         PageFault: the leaf's own checks.
     """
-    leaf, inside = lp.register(RAX), lp.context is not None
+    leaf, inside = lp.register(RAX) & 0xFFFF_FFFF, lp.context is not None
     if leaf == EEXIT and inside:
         eexit(sgx, lp)
         return True
@@ -88,13 +89,14 @@ def eenter(sgx: SGX, lp: LogicalProcessor, resume: bool = False) -> None:
 
     # Checks
     In the SDM's order: outside an enclave #GP; alignment #GP; EPC #PF; AEP canonical #GP; EPCM of
-    the TCS #PF; enclave initialised #GP; CSSA against NSSA #GP; every SSA page #PF; targets
-    canonical #GP; TCS busy #GP, last.
+    the TCS #PF; its fields #GP; enclave initialised #GP; CSSA against NSSA #GP; every SSA page
+    #PF; targets canonical #GP; TCS busy #GP, last.
 
     # Transition
     EENTER sets RAX = CSSA, RCX = address after the ENCLU, RIP, FS, GS; every other register is
     still the host's. RSP and RBP go to the SSA (U_RSP, U_RBP). ERESUME restores all registers
-    from the last saved frame instead. Both flush the TLB.
+    from the last saved frame instead; of RFLAGS those that user code can set (unverified), TF
+    excepted. Both flush the TLB.
 
     # Measurement
     OENTRY, OSSA, NSSA and the segment offsets were measured with the TCS.
@@ -109,7 +111,7 @@ def eenter(sgx: SGX, lp: LogicalProcessor, resume: bool = False) -> None:
     tcs_hpa, enclave = _check_tcs(sgx, lp, tcs_gva, aep)
     page = sgx.machine.cache.view(tcs_hpa, write=True)
     state, flags, ossa, cssa, nssa, oentry, _aep, ofsbase, ogsbase = _TCS.unpack_from(page)
-    _check_fields(flags, ossa | ofsbase | ogsbase)
+    _check_fields(sgx, enclave, flags, ossa | ofsbase | ogsbase)
     cssa -= resume
     if cssa < 0:
         raise GeneralProtection("ERESUME: CSSA is 0, nothing was interrupted")
@@ -181,8 +183,10 @@ def aex(sgx: SGX, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
     None: it always succeeds, into the frame that EENTER checked.
 
     # Transition
-    Registers go to SSA[CSSA], CSSA goes up by one, the TCS is free. The host sees synthetic
-    registers (AEX.SYNTHETIC_STATE) and, for #PF, an address without its low 12 bits (AEX.CR2).
+    Registers go to SSA[CSSA] (RFLAGS without TF), CSSA goes up by one, the TCS is free. The host
+    sees synthetic registers (AEX.SYNTHETIC_STATE), so that our message about the event does not
+    say either where it was, unless the enclave can be debugged; and, for #PF, an address without
+    its low 12 bits (AEX.CR2).
 
     Returns:
         The event as the host sees it.
@@ -213,14 +217,14 @@ def aex(sgx: SGX, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
         registers = [0] * 20
         registers[RAX], registers[RBX], registers[RCX] = ERESUME, entry.tcs_gva, entry.aep
         registers[RSP], registers[RBP], registers[RFLAGS] = ursp, urbp, flags
-        lp.set_fpu(_SYNTHETIC_FPU)
+        lp.set_fpu(_SYNTHETIC_FPU.get(event.vector if event else -1, _SYNTHETIC_FPU[-1]))
         sgx.checks.report(rules.AEX_STATE, "the registers went to the SSA; the host sees none")
     registers[RIP] = entry.aep
     _leave(sgx, lp, entry, registers)
     lp.set_registers(registers)
     if sgx.checks.tracer is not None:
         sgx.checks.emit(Exit(lp.index, event.name if event else "interrupt"))
-    return _masked(sgx, event)
+    return _seen(sgx, entry.enclave, event)
 
 
 def abandon(sgx: SGX, lp: LogicalProcessor) -> None:
@@ -253,18 +257,17 @@ def _check_tcs(sgx: SGX, lp: LogicalProcessor, tcs_gva: int, aep: int) -> tuple[
         raise sgx.checks.refuse(rules.EENTER_PT_TCS, fault)
     if entry.enclaveaddress != tcs_gva:
         raise epcm_fault(tcs_gva, READ, f"this TCS belongs at {entry.enclaveaddress:#x}")
-    enclave = enclave_of(sgx, entry.enclavesecs)
-    if not enclave.initialised and sgx.checks.on(rules.EENTER_INIT):
-        refusal = GeneralProtection("EENTER: the enclave has not passed EINIT")
-        raise sgx.checks.refuse(rules.EENTER_INIT, refusal)
-    return hpa, enclave
+    return hpa, enclave_of(sgx, entry.enclavesecs)
 
 
-def _check_fields(flags: int, offsets: int) -> None:
+def _check_fields(sgx: SGX, enclave: Enclave, flags: int, offsets: int) -> None:
     if offsets % PAGE:
         raise GeneralProtection("TCS: OSSA, OFSBASE and OGSBASE must be page-aligned")
     if flags & ~3:
         raise GeneralProtection(f"TCS.FLAGS {flags:#x} has reserved bits set")
+    if not enclave.initialised and sgx.checks.on(rules.EENTER_INIT):
+        refusal = GeneralProtection("EENTER: the enclave has not passed EINIT")
+        raise sgx.checks.refuse(rules.EENTER_INIT, refusal)
     if flags & 2:
         raise GeneralProtection("TCS.FLAGS.AEXNOTIFY: the enclave was created without it")
 
@@ -330,18 +333,23 @@ def _flush(sgx: SGX, lp: LogicalProcessor) -> None:
         lp.flush_tlb()
 
 
-def _masked(sgx: SGX, event: Fault | None) -> Fault | None:
-    """The event with CR2 as the host sees it."""
-    if not isinstance(event, PageFault) or not sgx.checks.on(rules.AEX_CR2):
+def _seen(sgx: SGX, enclave: Enclave, event: Fault | None) -> Fault | None:
+    """The event as the host sees it."""
+    seen: Fault
+    if isinstance(event, PageFault) and sgx.checks.on(rules.AEX_CR2):
+        page = event.address & -PAGE
+        sgx.checks.report(rules.AEX_CR2, f"the host sees {page:#x}, not the byte")
+        where = f"at page {page:#x} of the enclave"
+        seen = PageFault(where, error_code=event.error_code, address=page)
+    elif isinstance(event, PageFault | None) or enclave.debug or not sgx.checks.on(rules.AEX_STATE):
         return event
-    address = event.address & -PAGE
-    sgx.checks.report(rules.AEX_CR2, f"the host sees {address:#x}, not the byte")
-    return PageFault(
-        f"at page {address:#x} of the enclave",
-        error_code=event.error_code,
-        address=address,
-        check=event.check,
-    )
+    elif isinstance(event, OtherFault):
+        name = NAMES.get(event.vector, f"vector {event.vector}")
+        seen = OtherFault(f"{name} {_SOMEWHERE}", vector=event.vector, error_code=event.error_code)
+    else:
+        seen = type(event)(_SOMEWHERE, error_code=event.error_code)
+    seen.check = event.check
+    return seen
 
 
 def _exit_info(event: Fault | None, detailed: bool) -> ExitInfo:
@@ -352,4 +360,18 @@ def _exit_info(event: Fault | None, detailed: bool) -> ExitInfo:
     return ExitInfo(vector=event.vector, exit_type=reported[event.vector], valid=True)
 
 
-_SYNTHETIC_FPU = fxsave.INITIAL[:24] + (0x1FB0).to_bytes(4, "little") + fxsave.INITIAL[28:]
+def _synthetic_fpu(fcw: int = 0x37F, fsw: int = 0, mxcsr: int = 0x1FB0) -> bytes:
+    image = bytearray(fxsave.INITIAL)
+    struct.pack_into("<HH", image, 0, fcw, fsw)
+    struct.pack_into("<I", image, 24, mxcsr)
+    return bytes(image)
+
+
+_SYNTHETIC_FPU = {
+    -1: _synthetic_fpu(),
+    16: _synthetic_fpu(0x37E, 0x8081),
+    19: _synthetic_fpu(mxcsr=0x1F01),
+}
+"""x87 and SSE state that the host finds, by vector of the event: #MF and #XM show their own."""
+
+_SOMEWHERE = "inside the enclave; where, it does not tell unless it is a debug enclave"
