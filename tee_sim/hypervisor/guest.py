@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tee_sim.abi.image import Image
 from tee_sim.abi.sgx import TCS, PageType
-from tee_sim.errors import BudgetExceeded, EnclaveLost, Fault, MachineCheck, PageFault, UsageError
+from tee_sim.errors import (
+    BudgetExceeded,
+    EnclaveLost,
+    Fault,
+    InvalidOpcode,
+    MachineCheck,
+    PageFault,
+    UsageError,
+)
 from tee_sim.html import table
 from tee_sim.machine.cpu import (
     R8,
@@ -182,15 +190,24 @@ class Guest(ABC):
             while True:
                 self._require_alive()
                 others = self.meanwhile
-                stop = lp.run(quantum or (others[0] if others else self.timer))
+                limit = quantum or (others[0] if others else self.timer)
+                if limit is not None and limit < 1:
+                    raise UsageError(f"interrupt after at least one instruction, not {limit}")
+                stop = lp.run(limit)
                 if stop.kind == "limit" and quantum:
                     yield
                     continue
                 if stop.kind == "limit" and others:
                     others[1]()
                     continue
-                if self._left(lp, stop):
-                    return lp.register(RDI), lp.register(RSI), lp.register(RDX)
+                try:
+                    if self._left(lp, stop):
+                        return lp.register(RDI), lp.register(RSI), lp.register(RDX)
+                except Fault as fault:
+                    stop = Stop("fault", fault)
+                if stop.kind in ("enclu", "syscall"):
+                    leads = f"{stop.kind.upper()} leads nowhere for this program"
+                    stop = Stop("fault", InvalidOpcode(leads))
                 self._interrupted(lp, stop)
         except BaseException as error:
             self._abandon(lp, error)
@@ -258,7 +275,7 @@ class Guest(ABC):
 
     @abstractmethod
     def _left(self, lp: LogicalProcessor, stop: Stop) -> bool:
-        """Whether the program left on its own."""
+        """Whether the program left on its own. Raises Fault: its attempt was refused."""
 
     @abstractmethod
     def _exit(self, lp: LogicalProcessor, event: Fault | None) -> Fault | None:

@@ -231,13 +231,7 @@ class SGXGuest(Guest):
         self.driver.eenter(lp)
 
     def _left(self, lp: LogicalProcessor, stop: Stop) -> bool:
-        if stop.kind != "enclu":
-            return False
-        try:
-            return self.driver.enclu(lp)
-        except Fault as fault:
-            self._interrupted(lp, Stop("fault", fault))
-            return False
+        return stop.kind == "enclu" and self.driver.enclu(lp)
 
     def _exit(self, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
         return self.driver.aex(lp, event)
