@@ -45,6 +45,7 @@ STATUS = {
     13: "SGX_CHILD_PRESENT",
     14: "SGX_ENCLAVE_ACT",
     16: "SGX_INVALID_EINITTOKEN",
+    21: "SGX_PAGE_NOT_DEBUGGABLE",
 }
 """Error codes that these leaves return in RAX. Source: Intel SDM Vol. 3D, "Error Codes"."""
 
@@ -79,7 +80,10 @@ def ecreate(sgx: SGX, page_hpa: int, secs: SECS) -> Enclave:
         (secs.ssaframesize * PAGE < needed, "SSAFRAMESIZE is too small for the saved state"),
         (flags.init, "ATTRIBUTES.INIT is set by EINIT alone"),
         (not flags.mode64bit, "ATTRIBUTES.MODE64BIT must be set: only 64-bit mode is modelled"),
-        (flags.cet or secs.cet_attributes, "this processor has no CET"),
+        (
+            flags.cet or secs.cet_attributes or secs.cet_leg_bitmap_offset,
+            "this processor has no CET",
+        ),
         (flags.aexnotify, "this processor has no AEX-Notify yet"),
         (secs.miscselect & ~1, "MISCSELECT has a bit that this processor does not know"),
         (not flags.kss and (any(secs.configid) or secs.configsvn), "CONFIGID needs KSS"),

@@ -6,9 +6,9 @@ Source: Intel SDM Vol. 3D, "Enclave Code Debug and Profiling", and the pages of 
 from __future__ import annotations
 
 from tee_sim.abi.sgx import TCS, PageType
-from tee_sim.errors import GeneralProtection, PageFault
+from tee_sim.errors import GeneralProtection, PageFault, SGXError
 from tee_sim.monitors.sgx import checks as rules
-from tee_sim.monitors.sgx.building import enclave_of
+from tee_sim.monitors.sgx.building import STATUS, enclave_of
 from tee_sim.monitors.sgx.processor import SGX
 from tee_sim.units import PAGE
 
@@ -20,7 +20,7 @@ def edbgrd(sgx: SGX, hpa: int) -> int:
 
     # Checks
     #GP: not 8-byte aligned, or the enclave was not created with ATTRIBUTES.DEBUG (EDBGRD.DEBUG).
-    #PF: not a valid REG or TCS page of the EPC.
+    #PF: not a valid REG or TCS page of the EPC. Error 21: the page is pending or modified.
 
     # Transition
     None.
@@ -33,7 +33,7 @@ def edbgrd(sgx: SGX, hpa: int) -> int:
         The value, little-endian.
 
     Raises:
-        GeneralProtection, PageFault: as above.
+        SGXError, GeneralProtection, PageFault: as above.
     """
     page, offset = _debuggable(sgx, hpa, "EDBGRD"), hpa % PAGE
     return int.from_bytes(sgx.machine.cache.view(page)[offset : offset + 8], "little")
@@ -54,7 +54,7 @@ def edbgwr(sgx: SGX, hpa: int, value: int) -> None:
         value: 64 bits.
 
     Raises:
-        GeneralProtection, PageFault: as above; nothing has changed.
+        SGXError, GeneralProtection, PageFault: as above; nothing has changed.
     """
     page, offset = _debuggable(sgx, hpa, "EDBGWR"), hpa % PAGE
     if sgx.epcm[page].page_type == PageType.TCS and offset != _TCS_FLAGS:
@@ -78,4 +78,6 @@ def _debuggable(sgx: SGX, hpa: int, leaf: str) -> int:
     if not enclave_of(sgx, entry.enclavesecs).debug and sgx.checks.on(rules.EDBG_DEBUG):
         fault = GeneralProtection(f"{leaf}: this is a production enclave")
         raise sgx.checks.refuse(rules.EDBG_DEBUG, fault)
+    if entry.pending or entry.modified:
+        raise SGXError(leaf, STATUS[21], 21, "the enclave has not accepted this page")
     return page

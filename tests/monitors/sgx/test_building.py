@@ -132,6 +132,7 @@ ECREATE_REFUSED = {
     "32-bit": flags(mode64bit=False),
     "CET": flags(cet=True),
     "CET attributes": {"cet_attributes": 1},
+    "CET bitmap": {"cet_leg_bitmap_offset": PAGE},
     "AEX-Notify": flags(aexnotify=True),
     "MISCSELECT.CPINFO": {"miscselect": MiscSelect(cpinfo=True)},
     "CONFIGID without KSS": {"configid": b"\0" * 63 + b"\1"},

@@ -7,7 +7,7 @@ import pytest
 from assembly import DATA, SSA_0, TCS_0, launch, leave
 from tee_sim import Platform
 from tee_sim.abi.sgx import TCS, PageType
-from tee_sim.errors import Fault, GeneralProtection, PageFault
+from tee_sim.errors import Fault, GeneralProtection, PageFault, SGXError
 from tee_sim.hypervisor.sgx import SGXGuest
 from tee_sim.units import MIB, PAGE
 
@@ -66,6 +66,19 @@ def test_only_pages_in_use_of_regular_or_tcs_type_are_debugged() -> None:
     for kind in (PageType.TRIM, PageType.SS_FIRST):
         sgx.epcm[guest.pages[DATA]].page_type = kind
         refused(guest, guest.pages[DATA], PF)
+
+
+@pytest.mark.parametrize("state", ["pending", "modified"])
+def test_a_page_that_the_enclave_has_not_accepted_is_not_debugged(state: str) -> None:
+    guest = enclave()
+    setattr(guest.driver._sgx.epcm[guest.pages[DATA]], state, True)
+    for call in (
+        lambda: guest.driver.edbgrd(guest.pages[DATA]),
+        lambda: guest.driver.edbgwr(guest.pages[DATA], 1),
+    ):
+        with pytest.raises(SGXError) as error:
+            call()
+        assert error.value.code == 21
 
 
 @pytest.mark.parametrize("offset", [at for at in range(0, 72, 8) if at != FLAGS] + [PAGE - 8])
