@@ -23,14 +23,14 @@ from typing import Any, Final
 from tee_sim.errors import Fault, InvalidOpcode, PageFault, UsageError
 from tee_sim.machine import fxsave, paging
 from tee_sim.machine.cache import POOL_BASE
-from tee_sim.machine.decode import ends_in, first_byte_touched, sensitive_in
+from tee_sim.machine.decode import MAX_INSTRUCTION, ends_in, first_byte_touched, sensitive_in
 from tee_sim.machine.emulated import emulate
 from tee_sim.machine.emulator import Emulator
 from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.exceptions import exception, refusal
 from tee_sim.machine.mmu import ABORT_BASE, MMU
 from tee_sim.machine.paging import FETCH, PFEC_FETCH
-from tee_sim.machine.watchdog import Watchdog, cpu_time_of
+from tee_sim.machine.watchdog import INSTRUCTIONS_PER_SECOND, Watchdog, cpu_time_of
 from tee_sim.units import PAGE
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
@@ -44,14 +44,8 @@ FLAGS_INITIAL = 0x202
 FLAGS_ARITHMETIC = 0x8D5
 """CF, PF, AF, ZF, SF, OF."""
 
-MAX_INSTRUCTION = 15
-"""Bytes of the longest x86 instruction."""
-
 DEFAULT_BUDGET = 2_000_000_000
 """Instructions that one run may take."""
-
-INSTRUCTIONS_PER_SECOND = 700_000_000
-"""Nominal speed by which an uncounted run is charged against its budget."""
 
 _GPR = struct.Struct("<20Q")
 
@@ -103,6 +97,7 @@ class LogicalProcessor:
         self._running = self._stepping = self._stale = False
         self._counting, self._cut = 0, ""
         self._deadline: float | None = None
+        self._seconds: float | None = None
         self._thread, self._unneeded = 0, -1
         self.fetched: dict[int, int] = {}
         self._fills, self._flush_after = 0, 512
@@ -193,18 +188,23 @@ class LogicalProcessor:
         count = 0 if limit is None else min(limit, self.budget)
         seconds = inf if count else self.budget / INSTRUCTIONS_PER_SECOND
         self._count_mode(min(count, 2))
-        self._thread, self._cut = threading.get_ident(), ""
-        self._deadline = cpu_time_of(self._thread) + seconds
+        self._thread, self._cut, self._deadline = threading.get_ident(), "", None
+        self._seconds = seconds
         try:
             stop = self._execute(count)
         finally:
-            self._deadline = None
+            self._seconds = None
         return stop or Stop("limit" if limit is not None and limit <= self.budget else "budget")
 
     def overdue(self, interrupted: bool) -> None:
         """Give up the run in progress, if there is one. The watchdog's thread calls this."""
-        deadline = self._deadline
-        if deadline is not None and (interrupted or cpu_time_of(self._thread) > deadline):
+        seconds = self._seconds
+        if seconds is None:
+            return
+        now = cpu_time_of(self._thread)
+        if self._deadline is None:
+            self._deadline = now + seconds
+        if interrupted or now > self._deadline:
             self._cut = "interrupt" if interrupted else "budget"
             self._emulator.stop()
 

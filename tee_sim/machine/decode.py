@@ -19,6 +19,9 @@ from tee_sim.units import PAGE
 _DISASSEMBLER = Cs(CS_ARCH_X86, CS_MODE_64)
 _DETAILED = Cs(CS_ARCH_X86, CS_MODE_64)
 _DETAILED.detail = True
+MAX_INSTRUCTION = 15
+"""Bytes of the longest x86 instruction."""
+
 _LEGACY_PREFIXES = b"\x66\x67\xf2\xf3\xf0\x2e\x36\x3e\x26\x64\x65"
 
 SENSITIVE = frozenset(

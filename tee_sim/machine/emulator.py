@@ -140,6 +140,8 @@ class Emulator:
         self._handle = uc._uch
         self._quiet = self._counted = False
         self.lost: BaseException | None = None
+        self._rip_value = ctypes.c_uint64()
+        self._rip_place = ctypes.byref(self._rip_value)
         self._gpr = _Batch(_GPR_IDS, [8] * 20)
         self._fpu = _Batch(_FPU_IDS, fxsave.RAW_SIZES)
         self._flush = uc._Uc__ctl_encode(uc_const.UC_CTL_TLB_FLUSH, uc_const.UC_CTL_IO_WRITE, 0)
@@ -201,7 +203,8 @@ class Emulator:
         self.flush_tlb()
 
     def _rip(self) -> int:
-        return int(self._uc.reg_read(x86.UC_X86_REG_RIP))
+        uclib.uc_reg_read(self._handle, x86.UC_X86_REG_RIP, self._rip_place)
+        return self._rip_value.value
 
     def stop(self) -> None:
         """Stop at once.

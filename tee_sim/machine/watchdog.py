@@ -21,6 +21,9 @@ import time
 import weakref
 from typing import Protocol
 
+INSTRUCTIONS_PER_SECOND = 700_000_000
+"""Nominal speed by which an uncounted run is charged against its budget."""
+
 _TICK = 0.05
 
 
