@@ -217,7 +217,6 @@ class LogicalProcessor:
                 self._step()
             elif self._trap is not None or self._is_ahead():
                 if count and self.register(RIP) != entry:
-                    self.flush_code()
                     return None
                 self._approach(count)
             if self._pending is not None:
@@ -242,7 +241,8 @@ class LogicalProcessor:
             self._running = False
         if status or (self._pending is not None and self._pending.fault is not None):
             self._emulator.clear_exception()
-        if self._stale:
+        if self._stale or self._trap is not None:
+            # A block with a refused instruction is looked at again the next time.
             self._emulator.flush_code()
         if raised := self._raised or self._emulator.lost:
             raise raised
