@@ -196,6 +196,46 @@ def test_a_stop_in_the_middle_of_a_block_has_the_exact_rip(instructions: int, la
     assert process.registers["rip"] == at
 
 
+PIECES = {
+    "add": add(RCX, 1),
+    "jump": b"\xeb\x00",
+    "branch": b"\x31\xc0\x74\x00",
+    "rdrand": RDRAND_RAX,
+    "cpuid": CPUID + mov(RBX, HEAP),
+    "call": b"\xe8\x00\x00\x00\x00\x58",
+    "rep": mov(RDI, HEAP) + mov(RCX, 3) + REP_STOSB,
+    "store": store_byte(RBX, 1),
+}
+REFUSED = [b"\xc5\xf8\x77", b"\xc5\xf9\xef\xc0", b"\xcd\x80", b"\xec", b"\xf3\x6c"]
+
+
+@given(
+    st.lists(st.sampled_from(sorted(PIECES)), max_size=8),
+    st.sampled_from(REFUSED),
+    st.integers(0, 5),
+    st.lists(st.tuples(st.sampled_from([None, 1, 2, 5]), st.booleans(), st.booleans()), max_size=6),
+)
+def test_a_refused_instruction_is_never_executed(
+    names: list[str], refused: bytes, border: int, runs: list[tuple[int | None, bool, bool]]
+) -> None:
+    """Whatever ran before it, counted or not, at a page's end or not, and again and again."""
+    before = b"".join(PIECES[name] for name in names)
+    start = PAGE - len(before) - border if border < 5 else 0
+    process = Process(PLATFORM, NOP * start + before + refused + SYSCALL)
+    process.map(HEAP)
+    process.map(HEAP + PAGE)
+    for limit, flush_code, flush_tlb in [*runs, (None, False, False), (None, False, False)]:
+        process.start(rip=AT + start, rbx=HEAP, rsp=HEAP + PAGE + 0x800)
+        while (stop := process.run(limit)).kind == "limit":
+            if flush_code:
+                process.lp.flush_code()
+            if flush_tlb:
+                process.lp.flush_tlb()
+        assert stop.kind == "fault"
+        assert process.registers["rip"] == AT + start + len(before)
+    process.space.free()
+
+
 def test_a_page_fault_is_precise_and_can_be_resumed() -> None:
     code = add(RCX, 1) + load(RAX, RBX, 0x10) + add(RCX, 1) + SYSCALL
     process = Process(PLATFORM, code)
