@@ -1,5 +1,8 @@
 """The on-die copy: coherent for software, invisible to the bus until it is evicted."""
 
+import time
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +20,8 @@ from assembly import (
     mov,
     store,
 )
+from tee_sim.abi.image import Image, ImagePage
+from tee_sim.abi.sgx import PageType
 from tee_sim.checks import Checks
 from tee_sim.errors import MachineCheck, PageFault, UsageError
 from tee_sim.hypervisor.guest import RETURN_ADDRESS, Steps, interleave
@@ -161,9 +166,6 @@ def big_guest(
     """Run code over a heap of 32 pages at DATA in an enclave, on a processor with few frames."""
     platform = platform or Platform("sgx-tme", cache_pages=TINY, epc=4 * MIB, memory=64 * MIB)
     small = image(code)
-    from tee_sim.abi.image import Image, ImagePage
-    from tee_sim.abi.sgx import PageType
-
     pages = [
         ImagePage(
             HEAP_OFFSET + PAGE * n,
@@ -261,6 +263,26 @@ def test_a_dirty_page_survives_any_number_of_evictions() -> None:
         code += mov(RBX, HEAP + PAGE * n) + b"\x48\x03\x3b"
     _platform, result = big_guest(code + leave(), platform)
     assert result == sum(n * n for n in range(HEAP_PAGES))
+
+
+def test_a_slow_answer_to_a_tlb_miss_changes_nothing() -> None:
+    """The watchdog looks while code moves in the cache and Python answers."""
+    platform = Platform("sgx-tme", cache_pages=TINY, epc=4 * MIB, memory=64 * MIB)
+    code = mov(RDI, 0)
+    for n in range(HEAP_PAGES):
+        code += mov(RBX, HEAP + PAGE * n) + b"\x48\xff\x03" + b"\x48\x03\x3b"  # inc; add rdi
+    fill, calls = platform.machine.mmu.fill, []
+
+    def slow(*arguments: Any) -> tuple[int, int]:
+        calls.append(arguments)
+        if len(calls) in (6, 12, 30):
+            time.sleep(0.12)
+        return fill(*arguments)
+
+    platform.machine.mmu.fill = slow  # type: ignore[method-assign]
+    _platform, result = big_guest(code + leave(), platform)
+    assert result == HEAP_PAGES
+    assert len(calls) > 30
 
 
 # The bus and the enclave

@@ -564,6 +564,17 @@ def test_a_bug_in_a_guard_is_not_taken_for_a_fault() -> None:
     assert process.run().kind == "syscall"
 
 
+@pytest.mark.parametrize("increment", ["48ff03", "f048ff03"], ids=["inc", "lock inc"])
+def test_a_long_run_executes_each_instruction_once(increment: str) -> None:
+    """The engine must not be stopped and resumed in the middle of a read-modify-write."""
+    body = bytes.fromhex(increment) + b"\x48\xff\xc9"
+    process = Process(PLATFORM, body + b"\x75" + bytes((256 - len(body) - 2,)) + SYSCALL)
+    hpa = process.map(HEAP)
+    process.start(rbx=HEAP, rcx=30_000_000)
+    assert process.run().kind == "syscall"
+    assert int.from_bytes(process.machine.read(hpa, 8), "little") == 30_000_000
+
+
 def test_the_watchdog_survives_many_processors() -> None:
     """It walks the running processors while others start and end."""
     process = Process(PLATFORM, SYSCALL)
