@@ -16,13 +16,14 @@ from zlib import crc32
 import numpy as np
 
 from hostile.oracle import WatchedEngine
-from hostile.owners import LOST, CarelessOwner, Owner, VaultOwner, digest
+from hostile.owners import LOST, RETURNS, CarelessOwner, Owner, VaultOwner, digest
 from tee_sim import Platform
 from tee_sim.abi.sgx import SECS, AttributeFlags, Attributes, PageType, SecinfoFlags
 from tee_sim.errors import Fault, SGXError, TeeSimError, UsageError
 from tee_sim.hypervisor.guest import ARENA_BASE
+from tee_sim.hypervisor.honest import Launch
 from tee_sim.hypervisor.malicious import CODE_ADDRESS
-from tee_sim.machine.cpu import RBX, RCX, RDI, RFLAGS, RIP, RSI
+from tee_sim.machine.cpu import R8, RBX, RCX, RDI, RFLAGS, RIP, RSI
 from tee_sim.machine.paging import NO_EXECUTE, PRESENT
 from tee_sim.platform import production, signature
 from tee_sim.sdk.image import load_program
@@ -34,6 +35,7 @@ WINDOW = 0x2000_0000
 
 MAX_ENCLAVES, MAX_OWN_PAGES = 3, 12
 SYSCALL = b"\x0f\x05"
+RETURN_AT = 0x800
 PROGRAMS = {name: load_program(name) for name in ("vault", "careless")}
 
 
@@ -63,7 +65,7 @@ class Lab:
         self.owners: list[Owner] = []
         self.hidden: set[bytes] = set()
         self.own_pages: list[int] = []
-        self.undo: list[tuple[int, bytes]] = []
+        self.undo: list[tuple[int, bytes, bool]] = []
         self.snapshots: list = []
         self.meddled = False
         self.depth = 0
@@ -109,10 +111,14 @@ class Lab:
             for hpa in owner.guest.pages.values()
         )
 
-    def stuck(self, owner: Owner) -> bool:
-        """Whether its only thread was interrupted for good (CSSA is not zero)."""
+    def frames_in_use(self, owner: Owner) -> int:
+        """CSSA of its only thread."""
         tcs = self.peek(owner.guest.pages[owner.guest.tcs_offsets[0]])
-        return any(tcs[24:28])
+        return int.from_bytes(tcs[24:28], "little")
+
+    def stuck(self, owner: Owner) -> bool:
+        """Whether its only thread was interrupted for good."""
+        return self.frames_in_use(owner) > 0
 
     def symbol(self, owner: Owner) -> str:
         return "vault_secret" if isinstance(owner, VaultOwner) else "careless_secret"
@@ -139,7 +145,13 @@ class Lab:
 
     def remember(self, owner: Owner) -> None:
         """Note the contents of an enclave's pages, after it has run."""
+        old = owner.pages
         owner.pages = {hpa: crc32(self.peek(hpa)) for hpa in owner.guest.pages.values()}
+        for page in owner.enclave.program.image.pages:
+            hpa = owner.guest.pages.get(page.offset, 0)
+            fixed = page.r and not page.w and hpa not in self.engine.wrong
+            if fixed and hpa in old and self.mine(owner, hpa):
+                assert owner.pages[hpa] == old[hpa], f"{page.offset:#x} is read-only"
 
     # Checks after each step
 
@@ -175,7 +187,7 @@ class Lab:
             "launch": self.launch_or_close,
             "owner": self.owner_calls,
             "attack": self.attempt,
-            "scenario": rng.choice([self.rewind, self.spoil]),
+            "scenario": rng.choice([self.rewind, self.spoil, self.misplace, self.misuse]),
             "locked": self.check_dead,
         }[what](rng)
         if not self.dead:
@@ -235,8 +247,9 @@ class Lab:
         """A launch that differs from what was signed."""
         from dataclasses import replace
 
-        image, kind = launch.image, rng.randrange(5)
+        image, kind = launch.image, rng.randrange(6)
         pages = list(image.pages)
+        heap = [number for number, page in enumerate(pages) if not page.measured]
         number = rng.choice([i for i, page in enumerate(pages) if page.measured == 0xFFFF])
         if kind == 0:
             at = rng.randrange(PAGE)
@@ -250,6 +263,9 @@ class Lab:
         elif kind == 2:
             pages.append(pages.pop(0))
         elif kind == 3:
+            number = rng.choice(heap)
+            pages[number] = replace(pages[number], w=False)
+        elif kind == 4:
             return replace(launch, attributes=production(debug=True))
         else:
             raw = bytearray(launch.sigstruct.pack())
@@ -277,9 +293,9 @@ class Lab:
         if owner.lost and rng.random() < 0.8:
             self.close(owner)
             return
-        if rng.random() < 0.8:
+        if rng.random() < 0.6:
             self.repair()
-        self.meddled = bool(self.undo)
+        self.meddled = any(taints for _, _, taints in self.undo)
         mode = rng.choice(["alone"] * 4 + ["meanwhile", "interrupt", "faults", "steps"])
         with self.attacks(rng, owner, mode):
             self.call(rng, owner, mode)
@@ -287,7 +303,7 @@ class Lab:
     def call(self, rng: Random, owner: Owner, mode: str) -> None:
         """One call, and its answer against the model."""
         if isinstance(owner, CarelessOwner):
-            name, args, right = owner.act(rng, self.outside(rng, owner))
+            name, args, right = owner.act(rng, self.outside(rng, owner), self.forbidden(owner))
             if name == "poke":
                 self.before_store(owner, args[0])
         else:
@@ -378,6 +394,7 @@ class Lab:
         def handler(_victim, lp, event) -> bool:
             self.see_registers(lp)
             assert lp.context is None
+            assert not any(lp.registers()[R8:RFLAGS]), "registers of the enclave, in sight"
             if isinstance(event, Fault):
                 assert event.address % PAGE == 0 or not self.in_elrange(owner, event.address)
                 self.see(struct.pack("<Q", event.address % 2**64))
@@ -419,7 +436,8 @@ class Lab:
 
     ACTIONS = (
         "read write bus_read bus_flip bus_write snapshot replay evict wbinvd entry entry window"
-        " window restore execute execute eremove raw raw edbg enter enter other nested"
+        " window restore relax execute execute eremove raw raw edbg enter enter other nested"
+        " unfinished"
     ).split()
 
     def attempt(self, rng: Random, inside: Owner | None = None) -> None:
@@ -477,6 +495,7 @@ class Lab:
             WINDOW + rng.randrange(0, 4 * PAGE, 8),
             WINDOW + rng.randrange(4) * PAGE + rng.randrange(0, 32, 8),
             CODE_ADDRESS,
+            CODE_ADDRESS + RETURN_AT,
             owner.guest.base - 8,
             owner.guest.base + size,
             1 << 47,
@@ -487,16 +506,30 @@ class Lab:
             rng.getrandbits(64) & -8,
         ]
 
-    def record(self, hpa: int, size: int) -> None:
-        """Note what is about to be overwritten in the host's memory, so that it can be repaired."""
+    def forbidden(self, owner: Owner) -> list[int]:
+        """Linear addresses inside that nobody may write and jump to, and of the TCS."""
+        if not isinstance(owner, CarelessOwner):
+            return []
+        tcs = owner.guest.base + owner.guest.tcs_offsets[0]
+        return [tcs, tcs + 32]
+
+    def record(self, hpa: int, size: int, taints: bool = True) -> None:
+        """Note what is about to be overwritten in the host's memory, so that it can be repaired.
+
+        Args:
+            hpa: where.
+            size: how many bytes.
+            taints: calls may be answered differently from now on, because their arguments and
+                results go through what is changed. The pages of an enclave are not among that.
+        """
         if hpa >= 0 and hpa + size <= self.epc.start:
-            self.undo.append((hpa, self.machine.dram.read(hpa, size)))
-        self.meddled = True
+            self.undo.append((hpa, self.machine.dram.read(hpa, size), taints))
+        self.meddled |= taints
 
     def repair(self) -> None:
         """Undo everything that was done to the host's own memory."""
         while self.undo:
-            hpa, old = self.undo.pop()
+            hpa, old, _ = self.undo.pop()
             self.bad.bus.write(hpa, old)
         self.machine.mmu.shootdown()
 
@@ -577,7 +610,7 @@ class Lab:
         guest = owner.guest
         gva = rng.choice([*(guest.base + at for at in guest.pages), ARENA_BASE, CODE_ADDRESS])
         entry = self.bad.walk(guest, gva)
-        self.record(entry.entry_hpa, 8)
+        self.record(entry.entry_hpa, 8, taints=gva == ARENA_BASE)
         self.bad.edit(guest, gva, entry.value ^ bits)
 
     def do_entry(self, rng, inside) -> None:
@@ -589,9 +622,31 @@ class Lab:
         if bits:
             self.change_entry(rng, owner, bits)
             return
-        gva = rng.choice([*(guest.base + at for at in guest.pages), ARENA_BASE])
-        self.record(self.bad.walk(guest, gva).entry_hpa, 8)
+        thread = owner.enclave.program.threads[0]
+        own = [*guest.pages, *guest.pages, *(thread.ssa, thread.tcs, thread.gs) * 4]
+        gva = rng.choice([*(guest.base + at for at in own), ARENA_BASE])
+        self.record(self.bad.walk(guest, gva).entry_hpa, 8, taints=gva == ARENA_BASE)
         self.bad.remap(guest, gva, self.somewhere(rng))
+
+    def do_relax(self, rng, inside) -> None:
+        """Give all rights to all pages, as far as the page tables can."""
+        owner = inside or rng.choice(self.owners)
+        for offset, hpa in owner.guest.pages.items():
+            gva = owner.guest.base + offset
+            self.record(self.bad.walk(owner.guest, gva).entry_hpa, 8, taints=False)
+            self.bad.remap(owner.guest, gva, hpa)
+
+    def do_unfinished(self, rng, inside) -> None:
+        """Enter an enclave that nobody has signed."""
+        image = PROGRAMS["vault"].image
+        guest = self.platform.host.launch(Launch("unfinished", image, None))
+        try:
+            guest.enter(0, 3, 0)
+        except TeeSimError:
+            return
+        finally:
+            guest.close()
+        raise AssertionError("an enclave was entered that nobody has signed")
 
     def do_window(self, rng, inside) -> None:
         """Map anything at an address outside the enclave."""
@@ -599,7 +654,7 @@ class Lab:
         gva = WINDOW + rng.randrange(4) * PAGE
         place = owner.guest.space.entry_address(gva)
         if place:
-            self.record(place, 8)
+            self.record(place, 8, taints=False)
         self.bad.remap(owner.guest, gva, self.somewhere(rng))
 
     def do_restore(self, rng, inside) -> None:
@@ -615,9 +670,10 @@ class Lab:
         enclu = move(0, rng.randrange(6)) + move(3, gva & -PAGE) + b"\x0f\x01\xd7"
         load = b"\x0f\x10\x04\x25" + struct.pack("<I", gva & 0x7FFFFFFF)  # movups xmm0, [gva]
         code = [copy, copy, store, load, move(0, gva) + b"\xff\xe0", enclu][kind] + SYSCALL
+        code = code.ljust(RETURN_AT, b"\xcc") + b"\xc3"
         if kind == 2:
             self.before_store(owner, gva)
-        self.meddled = True
+        self.meddled |= kind == 4
         number = rng.randrange(2)
         lp = self.machine.processor(number)
         try:
@@ -630,7 +686,9 @@ class Lab:
 
     def do_eremove(self, rng, inside) -> None:
         owner = inside or rng.choice(self.owners)
-        hpa = rng.choice([*owner.guest.pages.values(), owner.guest.secs_hpa])
+        secs = owner.guest.secs_hpa
+        hpa = rng.choice([rng.choice(list(owner.guest.pages.values()))] * 2 + [secs])
+        children = any(self.mine(owner, page) for page in owner.guest.pages.values())
         busy = bool(owner.guest.enclave.inside)
         was = self.mine(owner, hpa)
         try:
@@ -638,15 +696,16 @@ class Lab:
         except SGXError as error:
             self.must(error.code in (13, 14), str(error))
         else:
-            assert not (was and busy and hpa in self.engine.plain and self.mine(owner, hpa))
             assert not busy or not was, "a page was removed from under a thread"
+            assert hpa != secs or not children, "a root was removed before its pages"
 
     def do_raw(self, rng, inside) -> None:
         """ENCLS with operands that make sense to nobody."""
         if len(self.own_pages) < MAX_OWN_PAGES:
             self.own_pages.append(self.sgx.epc.take())
         pages = [*self.own_pages, *self.own_pages, self.somewhere(rng)]
-        page, secs = rng.choice(pages), rng.choice(pages)
+        roots = [owner.guest.secs_hpa for owner in self.owners]
+        page, secs = rng.choice(pages), rng.choice([*pages, *roots])
         kind = rng.randrange(5)
         gva = rng.choice([0, 0x4000_0000, 0x4000_3000, 0x4001_0000, (1 << 47) - PAGE, 1 << 63, 100])
         if kind == 0:
@@ -664,7 +723,9 @@ class Lab:
                 page_type=rng.choice([*PageType, PageType.REG, PageType.TCS]),
             )
             content = rng.choice([bytes(PAGE), rng.randbytes(PAGE), bytes(100)])
+            finished = [o for o in self.owners if self.sgx.epcm(o.guest.secs_hpa).valid]
             self.sgx.eadd(page, secs, gva, flags, content)
+            assert secs not in [o.guest.secs_hpa for o in finished], "added to after EINIT"
         elif kind == 2:
             self.sgx.eextend(page + rng.choice([0, 256, 3840, 8]), rng.choice([1, 16, 0, 17]))
         elif kind == 3:
@@ -693,7 +754,10 @@ class Lab:
             return
         tcs = owner.guest.base + owner.guest.tcs_offsets[0]
         registers = [rng.getrandbits(64) for _ in range(20)]
-        registers[RBX] = rng.choice([tcs, tcs, tcs, tcs, self.addresses(rng, owner), tcs + 8])
+        other = [self.addresses(rng, owner), tcs + 8]
+        if isinstance(owner, CarelessOwner):
+            other.append(owner.enclave.address("careless_page"))
+        registers[RBX] = rng.choice([tcs] * 4 + other)
         registers[RCX] = rng.choice([0x0800_0000, rng.getrandbits(64), ARENA_BASE, 1 << 47])
         registers[RDI] = rng.choice([0, 0, 2, 3, 8, 2**64 - 1, rng.getrandbits(64)])
         if isinstance(owner, VaultOwner) and registers[RDI] == 1:
@@ -706,10 +770,14 @@ class Lab:
         self.meddled = True
         lp.switch(owner.guest.space.cr3 if rng.random() < 0.95 else rng.getrandbits(52))
         lp.set_registers(registers)
-        before = owner.guest.enclave.secs_hpa
-        self.sgx.eresume(lp) if rng.random() < 0.3 else self.sgx.eenter(lp)
-        assert before == owner.guest.secs_hpa
+        enclave, frames = owner.guest.enclave, self.frames_in_use(owner)
+        busy, resume = bool(enclave.inside), rng.random() < 0.3
+        self.sgx.eresume(lp) if resume else self.sgx.eenter(lp)
         try:
+            if lp.context is enclave and not self.affected(owner):
+                assert registers[RBX] == tcs, "entered by something that is no TCS"
+                assert not busy, "entered a thread that is running"
+                assert frames > 0 if resume else frames < 2, "no save area for this entry"
             self.run_inside(rng, lp)
         finally:
             if lp.context is not None:
@@ -720,6 +788,7 @@ class Lab:
     def run_inside(self, rng, lp) -> None:
         for _ in range(rng.randrange(1, 5)):
             stop = lp.run(rng.choice([1, 20, 500, 3000]))
+            assert lp.context is None or getattr(stop.fault, "vector", 0) != 1, "a debug exception"
             if stop.kind == "enclu" and lp.context is not None:
                 if self.sgx.enclu(lp):
                     return
@@ -751,11 +820,11 @@ class Lab:
 
     def do_nested(self, rng, inside) -> None:
         if inside is not None:
-            self.nested_call(inside)
+            self.nested_call(inside, same=True)
 
-    def nested_call(self, owner: Owner) -> None:
+    def nested_call(self, owner: Owner, same: bool = False) -> None:
         """A call whose answer says nothing about the state, from wherever the host is."""
-        self.meddled = True
+        self.meddled |= same
         try:
             owner.enclave.ping() if isinstance(owner, VaultOwner) else owner.enclave.look_up()
         finally:
@@ -824,6 +893,68 @@ class Lab:
         other = slice(16 - block.start, 32 - block.start)
         assert answer.secret[other] == secret[other]
         assert answer.secret[block] != secret[block]
+
+    def misplace(self, rng: Random) -> None:
+        """The host maps another page where a vault needs its own: the call must fail."""
+        owner = self.quiet_vault()
+        if owner is None:
+            return
+        guest, thread = owner.guest, owner.enclave.program.threads[0]
+        tries = owner.enclave.program.symbols["vault_tries"]
+        offset = rng.choice([tries, tries, thread.ssa, thread.tcs, thread.entry & -PAGE])
+        hpa, ordinary = self.somewhere(rng), self.platform.host.frames._next - PAGE
+        other = rng.choice([o.guest.pages.get(offset, hpa) for o in self.owners])
+        hpa = rng.choice([hpa, ordinary, other])
+        if hpa == guest.pages[offset]:
+            return
+        self.log(f"misplace {offset:#x} of a vault: {hpa:#x}")
+        self.record(self.bad.walk(guest, guest.base + offset).entry_hpa, 8, taints=False)
+        with suppress(UsageError):
+            self.bad.remap(guest, guest.base + offset, hpa)
+            answer = owner.call("tries_left")
+            assert answer is LOST, f"a vault used {hpa:#x} as its own and said {answer}"
+        self.remember(owner)
+
+    def misuse(self, rng: Random) -> None:
+        """A careless program is led to what it may not do: each time, it must die."""
+        self.repair()
+        owner = next((o for o in self.owners if isinstance(o, CarelessOwner) and not o.lost), None)
+        if owner is None or self.stuck(owner):
+            return
+        kind = rng.choice(["data", "outside", "read", "write", "code", "forged"])
+        self.log(f"misuse a careless program: {kind}")
+        content = owner.forged_tcs() if kind == "forged" else RETURNS
+        if owner.call("put", content) is not None:
+            return
+        self.remember(owner)
+        with suppress(TeeSimError):
+            self.do_relax(rng, owner)
+            self.bad.place_code(owner.guest, RETURNS)
+        address, (tcs, _) = owner.enclave.address, self.forbidden(owner)
+        name, args = {
+            "data": ("jump", (address("careless_page"),)),
+            "outside": ("jump", (CODE_ADDRESS,)),
+            "read": ("peek", (tcs + 32,)),
+            "write": ("poke", (tcs + 32, 0)),
+            "code": ("poke", (address("look_up") & -8, 2**64 - 1)),
+            "forged": ("forged", ()),
+        }[kind]
+        if kind == "forged":
+            self.enter_by(owner, address("careless_page"))
+            return
+        answer = owner.call(name, *args)
+        self.remember(owner)
+        assert answer is LOST, f"{name}{args} gave {answer!r}"
+
+    def enter_by(self, owner: Owner, gva: int) -> None:
+        """Enter through a page that is no thread control structure."""
+        lp, registers = self.machine.processor(1), [0] * 20
+        registers[RBX], registers[RCX], registers[RFLAGS] = gva, CODE_ADDRESS, 0x202
+        lp.switch(owner.guest.space.cr3)
+        lp.set_registers(registers)
+        with suppress(TeeSimError):
+            self.sgx.eenter(lp)
+            raise AssertionError("entered by something that is no TCS")
 
     # After a machine check, and at the end
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from tee_sim.abi.sgx import TCS
 from tee_sim.errors import EcallFailed, TeeSimError
 from tee_sim.hypervisor.sgx import SGXGuest
 from tee_sim.platform import DeployedEnclave
+from tee_sim.units import PAGE
+
+RETURNS = b"\xc3" * PAGE
 
 LOST = object()
 """The call ended in an error that was raised on purpose."""
@@ -90,16 +95,21 @@ class CarelessOwner(Owner):
 
     index: int | None = None
 
-    def act(self, rng: Random, addresses: list[int] = ()) -> tuple[str, tuple, object]:
+    def act(
+        self, rng: Random, outside: Sequence[int] = (), forbidden: Sequence[int] = ()
+    ) -> tuple[str, tuple, object]:
+        """As for a vault. ``outside`` are addresses of the host, ``forbidden`` inside."""
         kind = rng.choice("make make peek peek poke jump put cpuid look which count".split())
         if self.secret is None or kind == "make":
             return "make_secret", (), None
+        address = rng.choice([*outside, *forbidden])
+        right = LOST if kind == "jump" or address in forbidden else ...
         if kind in ("peek", "jump"):
-            return kind, (rng.choice(addresses),), ...
+            return kind, (address,), right
         if kind == "poke":
-            return kind, (rng.choice(addresses), rng.getrandbits(64)), ...
+            return kind, (address, rng.getrandbits(64)), right
         if kind == "put":
-            return kind, (rng.randbytes(4096),), None
+            return kind, (rng.choice([rng.randbytes(PAGE), RETURNS, self.forged_tcs()]),), None
         if kind == "cpuid":
             return kind, (rng.choice([0, 1, 7, 0x12]),), LOST
         if kind == "which":
@@ -108,6 +118,12 @@ class CarelessOwner(Owner):
             rounds = rng.randrange(2000)
             return kind, (rounds,), rounds
         return "look_up", (), None
+
+    def forged_tcs(self) -> bytes:
+        """A page that would make a fine thread control structure, if it were one."""
+        thread, symbols = self.enclave.program.threads[0], self.enclave.program.symbols
+        fields = {"ossa": thread.ssa, "nssa": 2, "ofsbase": thread.gs, "ogsbase": thread.gs}
+        return TCS(oentry=symbols["careless_debug"], **fields).pack()
 
     def completed(self, name: str, args: tuple, answer: object) -> None:
         if name == "which":

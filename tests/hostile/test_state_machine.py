@@ -26,7 +26,7 @@ STEPS_IN_A_SEQUENCE = 50
 PLATFORMS = [("sgx-mee", 4096), ("sgx-tme", 4096), ("sgx-mee", 16), ("sgx-tme", 24)]
 SEEDS = st.integers(0, 2**32 - 1)
 # One rule with weights, not a rule for each: Hypothesis leaves rules out of whole sequences.
-STEPS = ["owner"] * 8 + ["attack"] * 9 + ["launch"] * 2 + ["scenario"]
+STEPS = ["owner"] * 8 + ["attack"] * 9 + ["launch"] * 2 + ["scenario"] * 3
 SETTINGS = settings(
     max_examples=6,
     stateful_step_count=STEPS_IN_A_SEQUENCE,
