@@ -97,17 +97,16 @@ class Cache:
         Raises:
             MachineCheck: the engine refused what DRAM holds.
         """
-        engine = self.keys.engine(hpa)
-        if engine is None:
-            return hpa
         frame = self._frames.get(hpa)
-        if frame is None:
-            plaintext = engine.read_page(hpa)
-            frame = self._take_frame()
-            self._bytes[frame * PAGE : (frame + 1) * PAGE] = plaintext
-            self._frames[hpa] = frame
-        else:
+        if frame is not None:
             self._frames.move_to_end(hpa)
+        else:
+            engine = self.keys.engine(hpa)
+            if engine is None:
+                return hpa
+            plaintext = engine.read_page(hpa)
+            frame = self._frames[hpa] = self._take_frame()
+            self._bytes[frame * PAGE : (frame + 1) * PAGE] = plaintext
         if write:
             self._dirty.add(hpa)
         return POOL_BASE + frame * PAGE
@@ -131,18 +130,9 @@ class Cache:
 
         Whoever writes through the view must ask for it with ``write=True`` each time.
         """
-        frame = self._frames.get(hpa)
-        if frame is None:
-            place = self.locate(hpa, write)
-        else:
-            place = POOL_BASE + frame * PAGE
-            self._frames.move_to_end(hpa)
-        if write:
-            if frame is not None:
-                self._dirty.add(hpa)
-            self._tell_modified(place)
-        if frame is not None:
-            self._frames.move_to_end(hpa)
+        place = self.locate(hpa, write)
+        if write and self.translations is not None:
+            self.translations.modified(place)
         if place >= POOL_BASE:
             return self._bytes[place - POOL_BASE : place - POOL_BASE + PAGE]
         return self.dram.bytes[place : place + PAGE]

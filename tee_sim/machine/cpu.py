@@ -142,8 +142,9 @@ class LogicalProcessor:
 
     def switch(self, cr3: int, context: Any = None) -> None:
         """Use other page tables and another protection context. Does not flush the TLB."""
-        self.cr3, self.context = cr3, context
-        self.decisions = self.mmu.decisions((cr3, context))
+        if cr3 != self.cr3 or context is not self.context:
+            self.cr3, self.context = cr3, context
+            self.decisions = self.mmu.decisions((cr3, context))
 
     def flush_tlb(self) -> None:
         """Forget all translations."""
@@ -186,10 +187,9 @@ class LogicalProcessor:
                 raise UsageError(f"a run of {limit} instructions")
             return Stop("limit")
         count = 0 if limit is None else min(limit, self.budget)
-        seconds = inf if count else self.budget / INSTRUCTIONS_PER_SECOND
         self._count_mode(min(count, 2))
         self._thread, self._cut, self._deadline = threading.get_ident(), "", None
-        self._seconds = seconds
+        self._seconds = inf if count else self.budget / INSTRUCTIONS_PER_SECOND
         try:
             stop = self._execute(count)
         finally:

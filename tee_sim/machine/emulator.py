@@ -21,11 +21,6 @@ from unicorn.unicorn_py3.unicorn import uclib
 from tee_sim.machine import fxsave
 from tee_sim.units import MIB
 
-NOWHERE = 0xFFFF_FFFF_FFFF_F7F8
-"""Where the engine is told to run to: an address that user code cannot reach. Not at the start of
-a page, where the engine would look at the page before it."""
-
-_NOWHERE_PAGE = NOWHERE & -4096
 _NAMES = ("RAX RCX RDX RBX RSP RBP RSI RDI R8 R9 R10 R11 R12 R13 R14 R15").split()
 _GPR_IDS = [getattr(x86, f"UC_X86_REG_{name.upper()}") for name in _NAMES] + [
     x86.UC_X86_REG_EFLAGS,
@@ -66,6 +61,7 @@ _FILL = ctypes.CFUNCTYPE(
 _EDGE = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.POINTER(_Block), ctypes.POINTER(_Block), ctypes.c_void_p
 )
+_INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
 
 
 class Hooks(Protocol):
@@ -140,12 +136,12 @@ class Emulator:
         self._handle = uc._uch
         self._quiet = self._counted = False
         self.lost: BaseException | None = None
-        self._rip_value = ctypes.c_uint64()
-        self._rip_place = ctypes.byref(self._rip_value)
         self._gpr = _Batch(_GPR_IDS, [8] * 20)
         self._fpu = _Batch(_FPU_IDS, fxsave.RAW_SIZES)
         self._flush = uc._Uc__ctl_encode(uc_const.UC_CTL_TLB_FLUSH, uc_const.UC_CTL_IO_WRITE, 0)
         self._clean = _enter_user_mode(uc, scratch)
+        # No address ends a run: the engine would look at the code there after each one.
+        uc.ctl_exits_enabled(True)
         self._install(hooks, scratch)
 
     def registers(self) -> bytes:
@@ -179,7 +175,7 @@ class Emulator:
         self.lost, self._counted = None, bool(count)
         others, sys.unraisablehook = sys.unraisablehook, self._keep
         try:
-            return int(uclib.uc_emu_start(self._handle, rip, NOWHERE, 0, count))
+            return int(uclib.uc_emu_start(self._handle, rip, 0, 0, count))
         finally:
             sys.unraisablehook = others
 
@@ -194,17 +190,13 @@ class Emulator:
 
         The engine removes its own counting hook, and for each block that had it asks for the
         translation of its address, as if it were fetched. Nobody is asked, and what was answered
-        is forgotten.
+        is forgotten; what runs is the first illegal instruction of the scratch page.
         """
         gpr, self._quiet = self.registers(), True
-        uclib.uc_emu_start(self._handle, NOWHERE, NOWHERE, 0, 0)
+        uclib.uc_emu_start(self._handle, 0, 0, 0, 0)
         self._quiet = False
         self.set_registers(gpr)
         self.flush_tlb()
-
-    def _rip(self) -> int:
-        uclib.uc_reg_read(self._handle, x86.UC_X86_REG_RIP, self._rip_place)
-        return self._rip_value.value
 
     def stop(self) -> None:
         """Stop at once.
@@ -232,31 +224,34 @@ class Emulator:
 
     def _install(self, hooks: Hooks, scratch: int) -> None:
         def fill(_uc: int, gva: int, kind: int, entry: Any, _key: int) -> bool:
-            if self._quiet or (gva >= _NOWHERE_PAGE and self._rip() < _NOWHERE_PAGE):
-                # After each run the engine looks at the code where it was told to run to; code
-                # that runs there itself is asked about like any other.
-                entry[0].paddr, entry[0].perms = scratch, uc_const.UC_PROT_EXEC
-                return kind == uc_const.UC_MEM_FETCH or ask(gva, kind, entry)
-            return ask(gva, kind, entry)
-
-        def ask(gva: int, kind: int, entry: Any) -> bool:
+            slot = entry[0]
+            if self._quiet:
+                slot.paddr, slot.perms = scratch, uc_const.UC_PROT_EXEC
+                return True
             answer = hooks.on_fill(gva, kind - uc_const.UC_MEM_READ)
             if answer is None:
                 return False
-            slot = entry[0]
             slot.paddr, slot.perms = answer
             return True
 
         def edge(_uc: int, block: Any, _previous: Any, _key: int) -> None:
-            hooks.on_block(block[0].pc, block[0].size)
+            if not self._quiet:
+                hooks.on_block(block[0].pc, block[0].size)
 
-        def invalid(_uc: Any, _data: Any) -> bool:
-            hooks.on_invalid()
+        def invalid(_uc: int, _key: int) -> bool:
+            if self._quiet:
+                self.stop()
+            else:
+                hooks.on_invalid()
             return True
 
         # Raw callbacks: the library's own wrapper costs more than the work that is done here.
-        self._callbacks = (_FILL(fill), _EDGE(edge))
-        kinds = (uc_const.UC_HOOK_TLB_FILL, uc_const.UC_HOOK_EDGE_GENERATED)
+        self._callbacks = (_FILL(fill), _EDGE(edge), _INVALID(invalid))
+        kinds = (
+            uc_const.UC_HOOK_TLB_FILL,
+            uc_const.UC_HOOK_EDGE_GENERATED,
+            uc_const.UC_HOOK_INSN_INVALID,
+        )
         for kind, callback in zip(kinds, self._callbacks, strict=True):
             uclib.uc_hook_add(
                 self._handle,
@@ -269,7 +264,6 @@ class Emulator:
             )
         add: Callable[..., Any] = self._uc.hook_add
         add(uc_const.UC_HOOK_INTR, lambda _uc, vector, _data: hooks.on_interrupt(vector))
-        add(uc_const.UC_HOOK_INSN_INVALID, invalid)
         cpuid, syscall = x86.UC_X86_INS_CPUID, x86.UC_X86_INS_SYSCALL
         add(uc_const.UC_HOOK_INSN, lambda _uc, _data: hooks.on_cpuid(), None, 1, 0, cpuid)
         add(uc_const.UC_HOOK_INSN, lambda _uc, _data: hooks.on_syscall(), None, 1, 0, syscall)
