@@ -12,7 +12,7 @@ them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,6 +21,9 @@ from tee_sim.html import table
 from tee_sim.trace import Event, Refusal, Tracer
 
 E = TypeVar("E", bound=TeeSimError)
+
+PATCH_LEVEL = 1
+"""The newest patch level: 0 is a platform as it was sold, 1 has all later updates installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Check:
         stops: one sentence on the attack it stops.
         source: document and title of the section that defines it.
         unproved: why no attack proves it, if none can; empty for all others.
+        since: the patch level that brought it; 0 for what the processor was sold with.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Check:
     stops: str
     source: str
     unproved: str = ""
+    since: int = 0
 
     def __post_init__(self) -> None:
         if len(self.title.split()) > 8:
@@ -60,6 +65,7 @@ class Checks:
         known: every check that this Platform's technology has.
         without: names of checks to build the Platform without.
         tracer: receives a `Refusal` each time a check stops something.
+        patch_level: microcode and firmware updates that are installed; a later check is off.
 
     Attributes:
         refusals: the most recent refusals, oldest first.
@@ -69,10 +75,15 @@ class Checks:
     """
 
     def __init__(
-        self, known: Iterable[Check], without: Iterable[str] = (), tracer: Tracer | None = None
+        self,
+        known: Collection[Check],
+        without: Iterable[str] = (),
+        tracer: Tracer | None = None,
+        patch_level: int = PATCH_LEVEL,
     ) -> None:
         self.known = {check.name: check for check in known}
         self.without = frozenset(without)
+        self._off = self.without.union(c.name for c in known if c.since > patch_level)
         self.tracer = tracer
         self.refusals: deque[Refusal] = deque(maxlen=256)
         unknown = sorted(self.without - self.known.keys())
@@ -84,7 +95,7 @@ class Checks:
 
     def on(self, check: Check) -> bool:
         """Whether the mechanism is in force."""
-        return check.name not in self.without
+        return check.name not in self._off
 
     def refuse(self, check: Check, error: E, detail: str = "") -> E:
         """Record that ``check`` stopped something and return ``error``, carrying it, to raise."""

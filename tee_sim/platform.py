@@ -20,7 +20,7 @@ from tee_sim.abi.image import Image, measure
 from tee_sim.abi.sgx import AttributesMask
 from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.abi.sgxs import read_sgxs
-from tee_sim.checks import Check, Checks
+from tee_sim.checks import PATCH_LEVEL, Check, Checks
 from tee_sim.errors import UsageError
 from tee_sim.html import table
 from tee_sim.hypervisor.guest import Guest
@@ -34,7 +34,7 @@ from tee_sim.machine.encryption import TREE_CHECKS, XTS, XTS_CHECKS, Engine
 from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.machine import Machine, Monitor
 from tee_sim.monitors.sgx.checks import CHECKS as SGX_CHECKS
-from tee_sim.monitors.sgx.processor import SGX
+from tee_sim.monitors.sgx.processor import SGX, cpusvn
 from tee_sim.monitors.sgx.sigstruct import load_attacker_key, load_signing_key, sign
 from tee_sim.sdk.host import Callback, Enclave
 from tee_sim.sdk.image import Program, load_program
@@ -152,6 +152,8 @@ class Platform:
         cache_pages: pages of protected memory that fit on the die in plaintext.
         budget: instructions that one uninterrupted run of a guest may take.
         trace: record every event in ``events``, TLB fills included; slower.
+        patch_level: 0 for the server as it was sold, 1 with all updates. It is part of CPUSVN,
+            and so of every key and report; checks that an update brought are missing before it.
 
     Attributes:
         machine: the hardware.
@@ -175,15 +177,19 @@ class Platform:
         cache_pages: int = 16384,
         budget: int = DEFAULT_BUDGET,
         trace: bool = False,
+        patch_level: int = PATCH_LEVEL,
     ) -> None:
         if tee not in TEES:
             raise UsageError(f"no platform '{tee}'; there are {', '.join(TEES)}")
         if isinstance(without, str):
             raise UsageError(f"'without' is a set of names: without={{{without!r}}}")
-        _require_sizes(epc=epc, processors=processors, budget=budget)
+        _require_sizes(epc=epc, processors=processors, budget=budget, patch_level=patch_level)
+        if patch_level > PATCH_LEVEL:
+            raise UsageError(f"Platform(patch_level={patch_level}): the newest is {PATCH_LEVEL}")
         self.tee = TEES[tee]
         self.recorder = Recorder() if trace else None
-        self.checks = Checks(self.tee.checks, without, self.recorder)
+        self.patch_level = patch_level
+        self.checks = Checks(self.tee.checks, without, self.recorder, patch_level)
         entropy, dram = Entropy(seed), DRAM(memory)
         ordinary, monitor = self._monitor(dram, entropy, epc)
         self.machine = Machine(
@@ -222,7 +228,9 @@ class Platform:
             )
         else:
             engine = XTS(dram, self.checks, entropy)
-        return range(PAGE, start), SGX(frames, range(start, dram.size), engine, self.checks)
+        return range(PAGE, start), SGX(
+            frames, range(start, dram.size), engine, self.checks, entropy, cpusvn(self.patch_level)
+        )
 
     @property
     def events(self) -> list[Event]:
@@ -308,6 +316,7 @@ class Platform:
         rows: list[tuple[str, object]] = [
             ("TEE", self.tee.title),
             ("memory", self.tee.memory),
+            ("patch level", str(self.patch_level)),
             ("named checks", str(len(self.tee.checks))),
             ("switched off", ", ".join(sorted(self.checks.without)) or "none"),
         ]
@@ -318,8 +327,8 @@ class Platform:
         return f"<Platform {self.tee.name}: {self.tee.title}{without}>"
 
 
-LEAST = {"epc": PAGE, "processors": 1, "budget": 1}
-"""Smallest sizes of a platform."""
+LEAST = {"epc": PAGE, "processors": 1, "budget": 1, "patch_level": 0}
+"""Smallest numbers that a platform can be built with."""
 
 
 def _require_sizes(**sizes: int) -> None:

@@ -8,39 +8,49 @@ had to go are the *layers* of the defence.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import Any
 
 from tee_sim.attacks import ATTACKS
-from tee_sim.attacks.outcome import STOPPED, Attack, Outcome, with_layers
+from tee_sim.attacks.outcome import STOPPED, Attack, Outcome, Variant
 from tee_sim.checks import Check
 from tee_sim.platform import TEES, Platform
 
 MAX_LAYERS = 8
 
 
-def run(attack: Attack, tee: str, without: Collection[str] = (), seed: int = 0) -> Outcome:
+def run(
+    attack: Attack,
+    tee: str,
+    without: Collection[str] = (),
+    variant: Variant | None = None,
+) -> Outcome:
     """One attack on one fresh platform; checks that the platform lacks are left out of ``without``.
 
     Args:
         attack: what to run.
         tee: the platform's name.
         without: names of checks to build it without.
-        seed: of the platform.
+        variant: one of the attack's; None takes the first.
     """
+    variant = variant or attack.variants[0]
     known = {check.name for check in TEES[tee].checks}
-    return attack.run(Platform(tee, seed=seed, without=known.intersection(without)))
+    host = Platform(tee, without=known.intersection(without), patch_level=variant.patch_level)
+    return attack.run(host, variant)
 
 
-def run_with_layers(attack: Attack, tee: str, without: Collection[str] = ()) -> Outcome:
+def run_with_layers(
+    attack: Attack, tee: str, without: Collection[str] = (), variant: Variant | None = None
+) -> Outcome:
     """As `run`, and find the layers by switching off whichever check stopped the attack."""
-    first = outcome = run(attack, tee, without)
+    first = outcome = run(attack, tee, without, variant)
     layers: list[str] = []
     while outcome.verdict == first.verdict and outcome.verdict in STOPPED and outcome.check:
         if outcome.check in layers or len(layers) == MAX_LAYERS:
             break
         layers.append(outcome.check)
-        outcome = run(attack, tee, {*without, *layers})
-    return with_layers(first, tuple(layers))
+        outcome = run(attack, tee, {*without, *layers}, variant)
+    return replace(first, layers=tuple(layers))
 
 
 def compute(
@@ -51,6 +61,8 @@ def compute(
 ) -> dict[str, Any]:
     """The matrix as the JSON form that the command line prints and `view.matrix_table` draws.
 
+    An attack with several variants has an entry for each.
+
     Args:
         platforms: names of the columns.
         attacks: names of the rows; empty for every row of the matrix.
@@ -58,30 +70,39 @@ def compute(
         progress: called after each cell.
     """
     columns = list(platforms)
-    wanted = list(attacks) or [a.name for a in ATTACKS.values() if a.row]
+    wanted = set(attacks) or {attack.name for attack in ATTACKS.values() if attack.row}
     rows = []
-    for attack in sorted((ATTACKS[name] for name in wanted), key=lambda a: (a.row == 0, a.row)):
-        outcomes = {}
-        for tee in columns:
-            outcome = run_with_layers(attack, tee, without)
-            outcomes[tee] = {
-                "verdict": outcome.verdict,
-                "check": outcome.check or None,
-                "layers": list(outcome.layers),
-                "variant": outcome.variant or None,
-                "detail": outcome.detail,
-            }
-            progress()
-        rows.append(
-            {
-                "name": attack.name,
-                "row": attack.row,
-                "reference": attack.reference,
-                "title": attack.title,
-                "outcomes": outcomes,
-            }
-        )
+    for attack in (attack for attack in ATTACKS.values() if attack.name in wanted):
+        for variant in attack.variants:
+            outcomes = {}
+            for tee in columns:
+                outcomes[tee] = _cell(run_with_layers(attack, tee, without, variant))
+                progress()
+            rows.append(
+                {
+                    "name": attack.name,
+                    "row": attack.row,
+                    "reference": attack.reference,
+                    "title": attack.title,
+                    "outcomes": outcomes,
+                }
+            )
     return {"platforms": columns, "attacks": rows}
+
+
+def _cell(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "verdict": outcome.verdict,
+        "check": outcome.check or None,
+        "layers": list(outcome.layers),
+        "variant": outcome.variant or None,
+        "detail": outcome.detail,
+    }
+
+
+def cells(attacks: Iterable[str]) -> int:
+    """How many outcomes these attacks have on each platform."""
+    return sum(len(ATTACKS[name].variants) for name in attacks)
 
 
 def register() -> list[tuple[Check, list[str]]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from tee_sim.checks import Check
+from tee_sim.checks import PATCH_LEVEL, Check
 from tee_sim.errors import EnclaveLost, MachineCheck, TeeSimError
 
 if TYPE_CHECKING:
@@ -57,6 +57,24 @@ class Outcome:
         return f"<p>{SYMBOLS[self.verdict]} <b>{self.verdict}</b>{by}: {escape(self.detail)}</p>"
 
 
+Stage = Callable[["Platform"], tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run an attack whose end depends on updates, or on the program inside.
+
+    Attributes:
+        name: what the matrix shows; empty if there is only one way.
+        patch_level: of the platform, see `Platform`.
+        stage: prepares another victim than the attack's own stage does; None for the latter.
+    """
+
+    name: str = ""
+    patch_level: int = PATCH_LEVEL
+    stage: Stage | None = None
+
+
 @dataclass(frozen=True)
 class Attack:
     """One attack: a script against the adversary's API, and the scene that it needs.
@@ -70,6 +88,7 @@ class Attack:
         stage: prepares the victim as its owner would; returns the script's further arguments.
         proves: names of the checks that it is the proof of.
         only: platforms to which it applies; empty for all.
+        variants: the ways to run it; each is a row of its own in the computed matrix.
     """
 
     name: str
@@ -77,19 +96,28 @@ class Attack:
     title: str
     reference: str
     script: Callable[..., Outcome]
-    stage: Callable[[Platform], tuple[Any, ...]]
+    stage: Stage
     proves: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    variants: tuple[Variant, ...] = (Variant(),)
 
     def __call__(self, host: Platform, *arguments: Any) -> Outcome:
         """Run the script on a scene that the caller has prepared."""
         return self.script(host, *arguments)
 
-    def run(self, host: Platform) -> Outcome:
-        """Prepare the scene on a fresh platform and run the script."""
+    def run(self, host: Platform, variant: Variant | None = None) -> Outcome:
+        """Prepare the scene on a fresh platform and run the script.
+
+        Args:
+            host: the platform, at the variant's patch level.
+            variant: one of ``variants``; None takes the first.
+        """
+        variant = variant or self.variants[0]
         if self.only and host.tee.name not in self.only:
-            return Outcome("not-applicable", f"there is nothing to attack on {host.tee.title}")
-        return self(host, *self.stage(host))
+            nothing = f"there is nothing to attack on {host.tee.title}"
+            return Outcome("not-applicable", nothing, variant=variant.name)
+        outcome = self(host, *(variant.stage or self.stage)(host))
+        return replace(outcome, variant=variant.name)
 
     @property
     def __doc__(self) -> str | None:  # type: ignore[override]
@@ -101,15 +129,16 @@ def attack(
     *,
     title: str,
     reference: str,
-    stage: Callable[[Platform], tuple[Any, ...]],
+    stage: Stage,
     row: int = 0,
     proves: tuple[str, ...] = (),
     only: tuple[str, ...] = (),
+    variants: tuple[Variant, ...] = (Variant(),),
 ) -> Callable[[Callable[..., Outcome]], Attack]:
     """Declare the function below as an attack; its name is the attack's."""
 
     def declare(script: Callable[..., Outcome]) -> Attack:
-        return Attack(script.__name__, row, title, reference, script, stage, proves, only)
+        return Attack(script.__name__, row, title, reference, script, stage, proves, only, variants)
 
     return declare
 
@@ -142,11 +171,6 @@ def ciphertext(host: Platform, detail: str) -> Outcome:
 def _encrypts(host: Platform) -> bool:
     check = host.checks.known.get("MEM.ENCRYPTION")
     return check is not None and host.checks.on(check)
-
-
-def with_layers(outcome: Outcome, layers: tuple[str, ...]) -> Outcome:
-    """The same outcome with its layers filled in."""
-    return replace(outcome, layers=layers)
 
 
 def vault(host: Platform) -> tuple[DeployedEnclave, bytes]:

@@ -82,14 +82,14 @@ def _compute_with_progress(
     columns: Sequence[str], rows: Sequence[str], off: Sequence[str]
 ) -> dict[str, Any]:
     """The matrix; on a terminal with a bar that goes away when it is done."""
-    from tee_sim.attacks.matrix import compute
+    from tee_sim.attacks.matrix import cells, compute
 
     if not sys.stderr.isatty():
         return compute(columns, rows, off)
     from rich.progress import Progress
 
     with Progress(console=console(stderr=True), transient=True) as progress:
-        task = progress.add_task("attacking", total=len(rows) * len(columns))
+        task = progress.add_task("attacking", total=cells(rows) * len(columns))
         return compute(columns, rows, off, lambda: progress.advance(task))
 
 
@@ -105,6 +105,8 @@ def _outcome(outcome: dict[str, Any]) -> Cell:
     text = f"{SYMBOLS[verdict]} {verdict}"
     if check:
         text += f": {check}"
+    if outcome["variant"]:
+        text += f" [{outcome['variant']}]"
     if behind := [layer for layer in outcome["layers"] if layer != check]:
         text += f" (behind it {', '.join(behind)})"
     return Cell(text, STYLES.get(verdict, ""))

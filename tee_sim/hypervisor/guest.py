@@ -16,7 +16,6 @@ from tee_sim.errors import (
     BudgetExceeded,
     EnclaveLost,
     Fault,
-    InvalidOpcode,
     MachineCheck,
     PageFault,
     UsageError,
@@ -43,6 +42,9 @@ ARENA_SIZE = 4 * MIB
 RETURN_ADDRESS = 0x0800_0000
 """Where an enclave leaves to, in the process that hosts it. Host software here is Python, so the
 processor stops there instead of executing."""
+
+LEAF_COST = 10_000
+"""Instructions that one leaf executed inside counts for, in the budget of a call."""
 
 MASK64 = (1 << 64) - 1
 
@@ -185,6 +187,7 @@ class Guest(ABC):
             raise UsageError(
                 f"logical processor {processor} is inside an enclave; take another, or interrupt it"
             )
+        served = 0
         self._start(lp, self.tcs_offsets[thread], self._arguments(rdi, rsi, registers or {}))
         try:
             while True:
@@ -194,20 +197,22 @@ class Guest(ABC):
                 if limit is not None and limit < 1:
                     raise UsageError(f"interrupt after at least one instruction, not {limit}")
                 stop = lp.run(limit)
+                if stop.kind in ("enclu", "syscall"):
+                    try:
+                        if self._left(lp, stop):
+                            return lp.register(RDI), lp.register(RSI), lp.register(RDX)
+                        served += LEAF_COST
+                        if limit != 1 and served < lp.budget:
+                            continue
+                        stop = Stop("limit" if served < lp.budget else "budget")
+                    except Fault as fault:
+                        stop = Stop("fault", fault)
                 if stop.kind == "limit" and quantum:
                     yield
                     continue
                 if stop.kind == "limit" and others:
                     others[1]()
                     continue
-                try:
-                    if self._left(lp, stop):
-                        return lp.register(RDI), lp.register(RSI), lp.register(RDX)
-                except Fault as fault:
-                    stop = Stop("fault", fault)
-                if stop.kind in ("enclu", "syscall"):
-                    leads = f"{stop.kind.upper()} leads nowhere for this program"
-                    stop = Stop("fault", InvalidOpcode(leads))
                 self._interrupted(lp, stop)
         except BaseException as error:
             self._abandon(lp, error)
@@ -275,7 +280,11 @@ class Guest(ABC):
 
     @abstractmethod
     def _left(self, lp: LogicalProcessor, stop: Stop) -> bool:
-        """Whether the program left on its own. Raises Fault: its attempt was refused."""
+        """Do what the program's ENCLU or SYSCALL asks for; whether that took it out.
+
+        Raises:
+            Fault: it was refused.
+        """
 
     @abstractmethod
     def _exit(self, lp: LogicalProcessor, event: Fault | None) -> Fault | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tee_sim.abi.image import Image, ImagePage
 from tee_sim.abi.sgx import PageType
-from tee_sim.errors import Fault
+from tee_sim.errors import Fault, InvalidOpcode
 from tee_sim.hypervisor.guest import Guest
 from tee_sim.machine.cpu import FLAGS_INITIAL, FSBASE, GSBASE, RFLAGS, RIP, LogicalProcessor, Stop
 from tee_sim.machine.encryption import Engine
@@ -77,7 +77,9 @@ class PlainGuest(Guest):
         lp.set_registers(registers)
 
     def _left(self, lp: LogicalProcessor, stop: Stop) -> bool:
-        return stop.kind == "syscall"
+        if stop.kind == "enclu":
+            raise InvalidOpcode("ENCLU does not exist on this processor")
+        return True
 
     def _exit(self, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
         lp.flush_tlb()

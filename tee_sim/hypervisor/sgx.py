@@ -6,13 +6,14 @@ malicious host has the same ones.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tee_sim.abi.image import Image
 from tee_sim.abi.sgx import SECS, AttributeFlags, Attributes, SecinfoFlags
 from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.checks import Check
-from tee_sim.errors import Fault, SGXError, UsageError
+from tee_sim.errors import Fault, InvalidOpcode, SGXError, UsageError
 from tee_sim.hypervisor.guest import ENCLAVE_BASE, RETURN_ADDRESS, Guest
 from tee_sim.hypervisor.memory import FrameAllocator
 from tee_sim.machine.cpu import (
@@ -25,9 +26,10 @@ from tee_sim.machine.cpu import (
     LogicalProcessor,
     Stop,
 )
-from tee_sim.monitors.sgx import building, debugging, entering
+from tee_sim.monitors.sgx import building, debugging, entering, exiting
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave
+from tee_sim.monitors.sgx.enclu import Leaf, enclu
 from tee_sim.monitors.sgx.epcm import EPCMEntry
 from tee_sim.monitors.sgx.processor import SGX
 from tee_sim.monitors.sgx.sigstruct import mrsigner
@@ -40,7 +42,7 @@ ALL_CHUNKS = 0xFFFF
 
 
 class SGXDriver:
-    """Ring 0's view of SGX.
+    """Ring 0's view of SGX: its leaves are the functions of `tee_sim.monitors.sgx`.
 
     Args:
         sgx: the processor.
@@ -52,59 +54,28 @@ class SGXDriver:
     def __init__(self, sgx: SGX) -> None:
         self._sgx = sgx
         self.epc = FrameAllocator(range(sgx.epcm.start, sgx.epcm.stop), "enclave page cache (EPC)")
-
-    def ecreate(self, page_hpa: int, secs: SECS) -> Enclave:
-        """See `tee_sim.monitors.sgx.building.ecreate`."""
-        return building.ecreate(self._sgx, page_hpa, secs)
-
-    def eadd(
-        self, page_hpa: int, secs_hpa: int, linaddr: int, flags: SecinfoFlags, content: bytes
-    ) -> None:
-        """See `tee_sim.monitors.sgx.building.eadd`."""
-        building.eadd(self._sgx, page_hpa, secs_hpa, linaddr, flags, content)
-
-    def eextend(self, chunk_hpa: int, chunks: int = 1) -> None:
-        """See `tee_sim.monitors.sgx.building.eextend`."""
-        building.eextend(self._sgx, chunk_hpa, chunks)
+        self.ecreate = partial(building.ecreate, sgx)
+        self.eadd = partial(building.eadd, sgx)
+        self.eextend = partial(building.eextend, sgx)
+        self.eremove = partial(building.eremove, sgx)
+        self.edbgrd = partial(debugging.edbgrd, sgx)
+        self.edbgwr = partial(debugging.edbgwr, sgx)
+        # Executed with the registers of a logical processor as they stand:
+        self.eenter = partial(entering.eenter, sgx)
+        self.eresume = partial(entering.eenter, sgx, resume=True)
+        self.enclu = partial(enclu, sgx)
+        self.abandon = partial(exiting.abandon, sgx)
 
     def einit(self, secs_hpa: int, sigstruct: SIGSTRUCT) -> None:
         """Write the signer's hash to IA32_SGXLEPUBKEYHASH, then `building.einit`."""
         self._sgx.lepubkeyhash = mrsigner(sigstruct)
         building.einit(self._sgx, secs_hpa, sigstruct)
 
-    def eremove(self, page_hpa: int) -> None:
-        """See `tee_sim.monitors.sgx.building.eremove`."""
-        building.eremove(self._sgx, page_hpa)
-
-    def edbgrd(self, hpa: int) -> int:
-        """See `tee_sim.monitors.sgx.debugging.edbgrd`."""
-        return debugging.edbgrd(self._sgx, hpa)
-
-    def edbgwr(self, hpa: int, value: int) -> None:
-        """See `tee_sim.monitors.sgx.debugging.edbgwr`."""
-        debugging.edbgwr(self._sgx, hpa, value)
-
-    def eenter(self, lp: LogicalProcessor) -> None:
-        """Execute ENCLU[EENTER] with the registers as they stand."""
-        entering.eenter(self._sgx, lp)
-
-    def eresume(self, lp: LogicalProcessor) -> None:
-        """Execute ENCLU[ERESUME] with the registers as they stand."""
-        entering.eenter(self._sgx, lp, resume=True)
-
-    def enclu(self, lp: LogicalProcessor) -> bool:
-        """Let the processor execute the ENCLU it stopped on; True if it left the enclave."""
-        return entering.enclu(self._sgx, lp)
-
     def aex(self, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
         """Interrupt a processor that is inside. Raises UsageError for one that is not."""
         if lp.context is None:
             raise UsageError(f"logical processor {lp.index} is not inside an enclave")
-        return entering.aex(self._sgx, lp, event)
-
-    def abandon(self, lp: LogicalProcessor) -> None:
-        """Bring a processor back to the host, whatever state it is in."""
-        entering.abandon(self._sgx, lp)
+        return exiting.aex(self._sgx, lp, event)
 
     def judge(
         self, enclave: Enclave, gva: int, hpa: int, access: int
@@ -221,7 +192,7 @@ class SGXGuest(Guest):
 
     def _start(self, lp: LogicalProcessor, tcs_offset: int, registers: list[int]) -> None:
         registers[RFLAGS] = FLAGS_INITIAL | (0x100 if self.trap_flag else 0)
-        registers[RAX], registers[RBX] = entering.EENTER, self.base + tcs_offset
+        registers[RAX], registers[RBX] = Leaf.EENTER, self.base + tcs_offset
         # ENCLU would stand just before the address to return to.
         registers[RIP] = RETURN_ADDRESS - entering.ENCLU_BYTES
         registers[RCX] = RETURN_ADDRESS
@@ -231,7 +202,9 @@ class SGXGuest(Guest):
         self.driver.eenter(lp)
 
     def _left(self, lp: LogicalProcessor, stop: Stop) -> bool:
-        return stop.kind == "enclu" and self.driver.enclu(lp)
+        if stop.kind == "syscall":
+            raise InvalidOpcode("SYSCALL leads nowhere from inside an enclave")
+        return self.driver.enclu(lp)
 
     def _exit(self, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
         return self.driver.aex(lp, event)
@@ -242,7 +215,7 @@ class SGXGuest(Guest):
         # Whoever handled the interruption may have run something else on this processor.
         lp.switch(self.space.cr3)
         registers = lp.registers()
-        registers[RAX], registers[RBX] = entering.ERESUME, self._entered[lp.index]
+        registers[RAX], registers[RBX] = Leaf.ERESUME, self._entered[lp.index]
         registers[RCX] = RETURN_ADDRESS
         lp.set_registers(registers)
         self.driver.eresume(lp)

@@ -29,6 +29,7 @@ from tee_sim.monitors.sgx.enclave import Enclave
 from tee_sim.monitors.sgx.epcm import EPCMEntry
 from tee_sim.monitors.sgx.processor import SGX
 from tee_sim.monitors.sgx.sigstruct import BadSigstruct, mrsigner, verify
+from tee_sim.monitors.sgx.status import status
 from tee_sim.trace import Leaf
 from tee_sim.units import PAGE, is_aligned
 
@@ -36,18 +37,6 @@ XSAVE_HEADER = 64
 GPRSGX_SIZE = 184
 XFRM_LEGACY = 0x3
 """XFRM with x87 and SSE, the only state this processor has."""
-
-STATUS = {
-    1: "SGX_INVALID_SIG_STRUCT",
-    2: "SGX_INVALID_ATTRIBUTE",
-    4: "SGX_INVALID_MEASUREMENT",
-    8: "SGX_INVALID_SIGNATURE",
-    13: "SGX_CHILD_PRESENT",
-    14: "SGX_ENCLAVE_ACT",
-    16: "SGX_INVALID_EINITTOKEN",
-    21: "SGX_PAGE_NOT_DEBUGGABLE",
-}
-"""Error codes that these leaves return in RAX. Source: Intel SDM Vol. 3D, "Error Codes"."""
 
 
 def ecreate(sgx: SGX, page_hpa: int, secs: SECS) -> Enclave:
@@ -92,7 +81,7 @@ def ecreate(sgx: SGX, page_hpa: int, secs: SECS) -> Enclave:
     if sgx.epcm[page_hpa].valid:
         raise PageFault(f"EPC page {page_hpa:#x} is in use", address=page_hpa)
     fresh = secs.with_(mrenclave=bytes(32), mrsigner=bytes(32), isvprodid=0, isvsvn=0)
-    enclave = Enclave(page_hpa, fresh)
+    enclave = Enclave(page_hpa, fresh, eid=sgx.next_eid())
     enclave.digest.update(ecreate_record(secs.ssaframesize, size))
     sgx.enclaves[page_hpa] = enclave
     _enter(sgx, page_hpa, EPCMEntry(True, page_type=PageType.SECS, enclavesecs=page_hpa))
@@ -224,6 +213,7 @@ def einit(sgx: SGX, secs_hpa: int, sigstruct: SIGSTRUCT) -> None:
         isvsvn=sigstruct.isvsvn,
         attributes=Attributes(flags=secs.attributes.flags.with_(init=True), xfrm=XFRM_LEGACY),
     )
+    enclave.isvfamilyid, enclave.isvextprodid = sigstruct.isvfamilyid, sigstruct.isvextprodid
     enclave.initialised = True
     sgx.machine.cache.create(secs_hpa, enclave.secs.pack())
     _trace(sgx, "EINIT", f"MRENCLAVE {enclave.mrenclave.hex()[:16]}...")
@@ -232,16 +222,16 @@ def einit(sgx: SGX, secs_hpa: int, sigstruct: SIGSTRUCT) -> None:
 def _check_sigstruct(sgx: SGX, sig: SIGSTRUCT) -> None:
     """The checks that need SIGSTRUCT alone."""
     if sig.header != HEADER or sig.header2 != HEADER2:
-        raise _einit_error(1, "HEADER or HEADER2 is not the constant it must be")
+        raise status("EINIT", 1, "HEADER or HEADER2 is not the constant it must be")
     if sig.vendor not in (0, VENDOR_INTEL) or sig.exponent != 3:
-        raise _einit_error(1, "VENDOR or EXPONENT is illegal")
+        raise status("EINIT", 1, "VENDOR or EXPONENT is illegal")
     if sig.cet_attributes or sig.cet_attributes_mask:
-        raise _einit_error(1, "CET_ATTRIBUTES and their mask are reserved without CET")
+        raise status("EINIT", 1, "CET_ATTRIBUTES and their mask are reserved without CET")
     try:
         verify(sig)
     except BadSigstruct as error:
         if sgx.checks.on(rules.EINIT_SIGNATURE):
-            refusal = _einit_error(8, str(error), rules.EINIT_SIGNATURE)
+            refusal = status("EINIT", 8, str(error), rules.EINIT_SIGNATURE)
             raise sgx.checks.refuse(rules.EINIT_SIGNATURE, refusal) from None
 
 
@@ -249,27 +239,27 @@ def _check_identity(sgx: SGX, enclave: Enclave, sig: SIGSTRUCT, signer: bytes) -
     """The checks of this enclave against what was signed."""
     secs, on = enclave.secs, sgx.checks.on
     if not secs.attributes.flags.kss and (any(sig.isvfamilyid) or any(sig.isvextprodid)):
-        raise _einit_error(1, "ISVFAMILYID and ISVEXTPRODID need KSS")
+        raise status("EINIT", 1, "ISVFAMILYID and ISVEXTPRODID need KSS")
     measured = enclave.digest.digest()
     if measured != sig.enclavehash and on(rules.EINIT_MEASUREMENT):
         text = f"measured {measured.hex()[:16]}..., signed {sig.enclavehash.hex()[:16]}..."
-        refusal = _einit_error(4, text, rules.EINIT_MEASUREMENT)
+        refusal = status("EINIT", 4, text, rules.EINIT_MEASUREMENT)
         raise sgx.checks.refuse(rules.EINIT_MEASUREMENT, refusal)
     flags, mask = secs.attributes.flags, sig.attributemask
     if flags.einittokenkey and signer != sgx.lepubkeyhash:
-        raise _einit_error(2, "EINITTOKENKEY is for the launch enclave's signer alone")
+        raise status("EINIT", 2, "EINITTOKENKEY is for the launch enclave's signer alone")
     differ = (flags ^ sig.attributes.flags) & mask.flags
     differ |= (secs.attributes.xfrm ^ sig.attributes.xfrm) & mask.xfrm
     if differ and on(rules.EINIT_ATTRIBUTES):
         wanted, have = AttributeFlags.of(sig.attributes.flags & mask.flags), flags
         text = f"signed for {wanted!r} under its mask, launched with {have!r}"
-        refusal = _einit_error(2, text, rules.EINIT_ATTRIBUTES)
+        refusal = status("EINIT", 2, text, rules.EINIT_ATTRIBUTES)
         raise sgx.checks.refuse(rules.EINIT_ATTRIBUTES, refusal)
     if (secs.miscselect ^ sig.miscselect) & sig.miscmask:
         wanted_misc = MiscSelect.of(sig.miscselect)
-        raise _einit_error(2, f"MISCSELECT was signed as {wanted_misc!r}")
+        raise status("EINIT", 2, f"MISCSELECT was signed as {wanted_misc!r}")
     if signer != sgx.lepubkeyhash:
-        raise _einit_error(16, "no token, and the signer is not the one in IA32_SGXLEPUBKEYHASH")
+        raise status("EINIT", 16, "no token, and the signer is not the one in IA32_SGXLEPUBKEYHASH")
 
 
 def eremove(sgx: SGX, page_hpa: int) -> None:
@@ -340,12 +330,8 @@ def _require(wrong: Sequence[tuple[object, str]]) -> None:
             raise GeneralProtection(why)
 
 
-def _einit_error(code: int, text: str, check: Check | None = None) -> SGXError:
-    return SGXError("EINIT", STATUS[code], code, text, check=check)
-
-
 def _refusal(sgx: SGX, check: Check, leaf: str, code: int, text: str) -> SGXError:
-    return sgx.checks.refuse(check, SGXError(leaf, STATUS[code], code, text))
+    return sgx.checks.refuse(check, status(leaf, code, text))
 
 
 def _trace(sgx: SGX, name: str, detail: str) -> None:

@@ -6,10 +6,11 @@ Source: Intel SDM Vol. 3D, "Enclave Code Debug and Profiling", and the pages of 
 from __future__ import annotations
 
 from tee_sim.abi.sgx import TCS, PageType
-from tee_sim.errors import GeneralProtection, PageFault, SGXError
+from tee_sim.errors import GeneralProtection, PageFault
 from tee_sim.monitors.sgx import checks as rules
-from tee_sim.monitors.sgx.building import STATUS, enclave_of
+from tee_sim.monitors.sgx.building import enclave_of
 from tee_sim.monitors.sgx.processor import SGX
+from tee_sim.monitors.sgx.status import status
 from tee_sim.units import PAGE
 
 _TCS_FLAGS = TCS.FIELDS["flags"].offset
@@ -79,5 +80,5 @@ def _debuggable(sgx: SGX, hpa: int, leaf: str) -> int:
         fault = GeneralProtection(f"{leaf}: this is a production enclave")
         raise sgx.checks.refuse(rules.EDBG_DEBUG, fault)
     if entry.pending or entry.modified:
-        raise SGXError(leaf, STATUS[21], 21, "the enclave has not accepted this page")
+        raise status(leaf, 21, "the enclave has not accepted this page")
     return page

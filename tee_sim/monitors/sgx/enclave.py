@@ -22,6 +22,8 @@ class Enclave:
         digest: the running measurement; final once ``initialised``.
         initialised: EINIT has succeeded (ATTRIBUTES.INIT).
         inside: indexes of the logical processors that run in it.
+        eid: EID, a number that no other enclave of this boot gets.
+        isvfamilyid, isvextprodid: from SIGSTRUCT, 16 bytes each (KSS).
 
     Simplified: hardware reads the SECS from the EPC at each use; here the decoded copy is what
     counts, and the EPC page holds its bytes for the bus and the debugger to see. So a bus attack
@@ -33,6 +35,9 @@ class Enclave:
     digest: _Hash = field(default_factory=hashlib.sha256)
     initialised: bool = False
     inside: set[int] = field(default_factory=set)
+    eid: int = 0
+    isvfamilyid: bytes = bytes(16)
+    isvextprodid: bytes = bytes(16)
     base: int = 0
     limit: int = 0
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from tee_sim.checks import Checks
 from tee_sim.errors import GeneralProtection, InvalidOpcode, PageFault
 from tee_sim.machine.encryption import Engine
+from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.paging import FETCH, Walk
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave, Entry
@@ -40,6 +41,15 @@ Source: Intel SDM Vol. 3D, "Illegal Instructions".
 """
 
 
+def cpusvn(patch_level: int) -> bytes:
+    """CPUSVN at a patch level: 16 component versions, each of which an update can raise.
+
+    Simplified: every component counts the patch level, from 1; real components belong to single
+    parts of the firmware and rise one by one.
+    """
+    return bytes([patch_level + 1] * 16)
+
+
 class SGX:
     """The SGX state of one machine: Guard and KeySource for it.
 
@@ -48,6 +58,8 @@ class SGX:
         prm: the reserved range around it (with the integrity tree, if there is one).
         engine: what encrypts it.
         checks: which rules are in force.
+        entropy: where fuses and fresh keys come from.
+        cpusvn: CPUSVN, the security version of the processor, 16 bytes.
 
     Attributes:
         enclaves: by physical address of the SECS page.
@@ -55,12 +67,22 @@ class SGX:
         lepubkeyhash: IA32_SGXLEPUBKEYHASH, the signer that EINIT accepts without a token.
     """
 
-    def __init__(self, epc: range, prm: range, engine: Engine, checks: Checks) -> None:
+    def __init__(
+        self,
+        epc: range,
+        prm: range,
+        engine: Engine,
+        checks: Checks,
+        entropy: Entropy,
+        cpusvn: bytes,
+    ) -> None:
         self.epcm = EPCM(epc.start, epc.stop, checks)
         self.prm, self._engine, self.checks = prm, engine, checks
+        self.entropy, self.cpusvn = entropy, cpusvn
         self.enclaves: dict[int, Enclave] = {}
         self.entries: dict[int, Entry] = {}
         self.lepubkeyhash = bytes(32)
+        self._eid = 0
         self.machine: Machine
 
     # KeySource
@@ -117,6 +139,11 @@ class SGX:
         self.entries.clear()
 
     # Helpers of the leaves
+
+    def next_eid(self) -> int:
+        """A number for a new enclave; never used twice before the next boot."""
+        self._eid += 1
+        return self._eid
 
     def translate(self, lp: LogicalProcessor, gva: int, access: int) -> int:
         """Physical page of a leaf's memory operand, by the host's page tables.
