@@ -66,6 +66,8 @@ class Guest(ABC):
     Attributes:
         space: its page tables. They are the host's.
         handlers: who is asked at each interruption before the kernel gives up; newest first.
+        pagers: the honest kernel's answers to a page fault, asked in order; True means that the
+            page is there now.
         timer: interrupt after this many instructions, again and again; None for no timer.
         trap_flag: enter with RFLAGS.TF set.
         meanwhile: (n, action): after each n instructions, what other processors do while this
@@ -79,6 +81,7 @@ class Guest(ABC):
         self.host, self.image, self.base = host, image, base
         self.space = host.new_address_space()
         self.handlers: list[Handler] = []
+        self.pagers: list[Callable[[PageFault], bool]] = [self._lend_missing]
         self.timer: int | None = None
         self.trap_flag = False
         self.meanwhile: tuple[int, Callable[[], None]] | None = None
@@ -244,14 +247,16 @@ class Guest(ABC):
             )
         handled = [handler(self, lp, seen) for handler in list(reversed(self.handlers))]
         self._require_alive()
-        if not any(handled) and seen is not None and not self._demand_page(seen):
+        if not any(handled) and seen is not None and not self._provide_page(seen):
             raise EnclaveLost(f"the program inside died: {seen}", fault=seen)
         self._resume(lp)
 
-    def _demand_page(self, fault: Fault) -> bool:
-        if not isinstance(fault, PageFault) or self.space.translate(fault.address) is not None:
-            return False
-        return self._lend(fault.address)
+    def _provide_page(self, fault: Fault) -> bool:
+        """Whether the kernel could make a missing page appear."""
+        return isinstance(fault, PageFault) and any(pager(fault) for pager in self.pagers)
+
+    def _lend_missing(self, fault: PageFault) -> bool:
+        return self.space.translate(fault.address) is None and self._lend(fault.address)
 
     def _abandon(self, lp: LogicalProcessor, error: BaseException) -> None:
         """The call ends without an answer: its thread is left inside for good."""

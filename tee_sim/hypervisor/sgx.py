@@ -26,7 +26,7 @@ from tee_sim.machine.cpu import (
     LogicalProcessor,
     Stop,
 )
-from tee_sim.monitors.sgx import building, debugging, entering, exiting
+from tee_sim.monitors.sgx import building, debugging, entering, exiting, tracking
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave
 from tee_sim.monitors.sgx.enclu import Leaf, enclu
@@ -58,6 +58,7 @@ class SGXDriver:
         self.eadd = partial(building.eadd, sgx)
         self.eextend = partial(building.eextend, sgx)
         self.eremove = partial(building.eremove, sgx)
+        self.etrack = partial(tracking.etrack, sgx)
         self.edbgrd = partial(debugging.edbgrd, sgx)
         self.edbgwr = partial(debugging.edbgwr, sgx)
         # Executed with the registers of a logical processor as they stand:

@@ -21,7 +21,8 @@ class Enclave:
         secs: the structure as ECREATE and EINIT left it.
         digest: the running measurement; final once ``initialised``.
         initialised: EINIT has succeeded (ATTRIBUTES.INIT).
-        inside: indexes of the logical processors that run in it.
+        inside: the epoch at entry of each logical processor that runs in it, by index.
+        epoch: how often ETRACK began a tracking cycle.
         eid: EID, a number that no other enclave of this boot gets.
         isvfamilyid, isvextprodid: from SIGSTRUCT, 16 bytes each (KSS).
 
@@ -34,7 +35,8 @@ class Enclave:
     secs: SECS
     digest: _Hash = field(default_factory=hashlib.sha256)
     initialised: bool = False
-    inside: set[int] = field(default_factory=set)
+    inside: dict[int, int] = field(default_factory=dict)
+    epoch: int = 0
     eid: int = 0
     isvfamilyid: bytes = bytes(16)
     isvextprodid: bytes = bytes(16)
@@ -54,6 +56,14 @@ class Enclave:
     def debug(self) -> bool:
         """ATTRIBUTES.DEBUG."""
         return bool(self.secs.attributes.flags.debug)
+
+    def is_tracked(self, epoch: int) -> bool:
+        """Whether no TLB can hold a translation from ``epoch`` or before.
+
+        So it is once a tracking cycle has begun since, and every processor that was inside then
+        has left: entering and leaving flush the TLB.
+        """
+        return self.epoch > epoch and all(entered > epoch for entered in self.inside.values())
 
     def contains(self, gva: int) -> bool:
         """Whether ``gva`` lies in ELRANGE."""

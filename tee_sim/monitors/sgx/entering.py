@@ -109,7 +109,7 @@ def eenter(sgx: SGX, lp: LogicalProcessor, resume: bool = False) -> None:
         registers[RFLAGS] &= ~FLAG_TF
     entry = Entry(enclave, tcs_gva, tcs_hpa, aep, ssa_hpas, host_fs, host_gs, tf, opted_in)
     sgx.entries[lp.index] = entry
-    enclave.inside.add(lp.index)
+    enclave.inside[lp.index] = enclave.epoch
     lp.switch(lp.cr3, enclave)
     lp.set_registers(registers)
     flush(sgx, lp)

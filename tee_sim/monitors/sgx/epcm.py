@@ -36,6 +36,7 @@ class EPCMEntry:
         enclavesecs: physical address of the owner's SECS page.
         enclaveaddress: the one linear address at which the owner may use it.
         blocked, pending, modified, pr: states of paging and of dynamic memory.
+        epoch: the owner's epoch when the page was last blocked, or had its rights or type changed.
     """
 
     valid: bool = False
@@ -49,6 +50,7 @@ class EPCMEntry:
     pending: bool = False
     modified: bool = False
     pr: bool = False
+    epoch: int = 0
 
     def _repr_html_(self) -> str:
         return table("EPCM entry", ((name, getattr(self, name)) for name in self.__slots__))

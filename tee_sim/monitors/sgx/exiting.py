@@ -112,7 +112,7 @@ def abandon(sgx: SGX, lp: LogicalProcessor) -> None:
     except MachineCheck:
         # Memory has failed: nothing can be saved any more. The machine needs a reset.
         sgx.entries.pop(lp.index, None)
-        entry.enclave.inside.discard(lp.index)
+        entry.enclave.inside.pop(lp.index, None)
         lp.switch(lp.cr3, None)
         lp.flush_tlb()
 
@@ -123,7 +123,7 @@ def _leave(sgx: SGX, lp: LogicalProcessor, entry: Entry, registers: list[int]) -
     registers[RFLAGS] = registers[RFLAGS] & ~FLAG_TF | entry.trap_flag
     struct.pack_into("<Q", sgx.machine.cache.view(entry.tcs_hpa, write=True), TCS_STATE, 0)
     del sgx.entries[lp.index]
-    entry.enclave.inside.discard(lp.index)
+    entry.enclave.inside.pop(lp.index, None)
     lp.switch(lp.cr3, None)
     flush(sgx, lp)
 

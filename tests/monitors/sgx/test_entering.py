@@ -116,7 +116,7 @@ class Door:
             self.lp.fpu(),
             self.lp.context,
             self.sgx.entries.copy(),
-            set(self.guest.enclave.inside),
+            self.guest.enclave.inside.copy(),
         )
 
 
@@ -339,7 +339,7 @@ def test_a_tcs_is_busy_while_a_processor_is_inside() -> None:
     assert (door.tcs().state, door.tcs(TCS_1).state) == (1, 1)
     door.interrupt()
     assert (door.tcs().state, door.tcs(TCS_1).state) == (0, 1)
-    assert door.guest.enclave.inside == {1}
+    assert list(door.guest.enclave.inside) == [1]
 
 
 def test_cssa_counts_interruptions_and_a_nested_entry_is_told() -> None:
