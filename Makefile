@@ -9,7 +9,7 @@ LOCK_ARGS ?=
 PY := .venv/bin/python
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help lab test check bench format docs lock clean
+.PHONY: help lab test check bench format docs notebooks lock clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -54,6 +54,9 @@ format: .venv/.installed ## rewrite the sources in the project's format
 
 docs: .venv/.installed ## collect docs/simplifications.md from the docstrings
 	@$(PY) docs/collect_simplifications.py
+
+notebooks: .venv/.installed ## run every notebook and store its outputs
+	@$(PY) docs/run_notebooks.py
 
 # --fork-strategy fewest: one version of each package for every system and every Python.
 lock: ## resolve pyproject.toml again into requirements.lock (LOCK_ARGS=--upgrade for newer versions)
