@@ -27,6 +27,7 @@ An attack that is blocked is a *result* (`tee_sim.attacks.Outcome`), not an erro
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -192,3 +193,23 @@ class BuildError(TeeSimError):
 
 class UsageError(TeeSimError, ValueError):
     """The simulator was misused. The message says what to do instead."""
+
+
+def known(what: str, wanted: Iterable[str], names: Collection[str], where: str = "") -> list[str]:
+    """The names that were given, each once.
+
+    Args:
+        what: what they are names of.
+        wanted: one name, or several.
+        names: those that exist.
+        where: for the message.
+
+    Raises:
+        UsageError: one of them does not exist; the message lists those that do.
+    """
+    found = [wanted] if isinstance(wanted, str) else list(dict.fromkeys(wanted))
+    for name in found:
+        if name not in names:
+            there = ", ".join(names) or "none"
+            raise UsageError(f"no {what} named '{name}'{where}; there are: {there}")
+    return found

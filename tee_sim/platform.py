@@ -102,6 +102,11 @@ class DeployedEnclave(Enclave):
         super().__init__(program.interface, guest, name=program.name, ocalls=ocalls)
 
     @property
+    def lost(self) -> str | None:
+        """Why the enclave cannot be called any more, or None while it can."""
+        return super().lost or (str(self.guest.lost) if self.guest.lost else None)
+
+    @property
     def mrenclave(self) -> bytes | None:
         """The measurement that the processor made while it was loaded."""
         return self.guest.mrenclave if isinstance(self.guest, SGXGuest) else None

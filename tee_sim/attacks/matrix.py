@@ -14,6 +14,7 @@ from typing import Any
 from tee_sim.attacks import ATTACKS
 from tee_sim.attacks.outcome import STOPPED, Attack, Outcome, Variant
 from tee_sim.checks import Check
+from tee_sim.errors import known
 from tee_sim.platform import TEES, Platform
 
 MAX_LAYERS = 8
@@ -34,8 +35,8 @@ def run(
         variant: one of the attack's; None takes the first.
     """
     variant = variant or attack.variants[0]
-    known = {check.name for check in TEES[tee].checks}
-    host = Platform(tee, without=known.intersection(without), patch_level=variant.patch_level)
+    there = {check.name for check in TEES[tee].checks}
+    host = Platform(tee, without=there.intersection(without), patch_level=variant.patch_level)
     return attack.run(host, variant)
 
 
@@ -68,9 +69,14 @@ def compute(
         attacks: names of the rows; empty for every row of the matrix.
         without: names of checks to build every platform without.
         progress: called after each cell.
+
+    Raises:
+        UsageError: there is no such platform, attack or check.
     """
-    columns = list(platforms)
-    wanted = set(attacks) or {attack.name for attack in ATTACKS.values() if attack.row}
+    columns = known("platform", platforms, TEES)
+    wanted = set(known("attack", attacks, ATTACKS))
+    wanted = wanted or {attack.name for attack in ATTACKS.values() if attack.row}
+    known("check", without, {c.name for tee in columns for c in TEES[tee].checks})
     rows = []
     for attack in (attack for attack in ATTACKS.values() if attack.name in wanted):
         for variant in attack.variants:

@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tee_sim.checks import PATCH_LEVEL, Check
-from tee_sim.errors import EnclaveLost, MachineCheck, TeeSimError
+from tee_sim.errors import EnclaveLost, MachineCheck, TeeSimError, UsageError
 
 if TYPE_CHECKING:
     from tee_sim.platform import DeployedEnclave, Platform
@@ -102,7 +102,15 @@ class Attack:
     variants: tuple[Variant, ...] = (Variant(),)
 
     def __call__(self, host: Platform, *arguments: Any) -> Outcome:
-        """Run the script on a scene that the caller has prepared."""
+        """Run the script on a scene that the caller has prepared.
+
+        Raises:
+            UsageError: the scene does not fit: a victim that is lost or lives on another platform,
+                a digest that is none, or nothing that could have stopped an attack that failed.
+        """
+        for argument in arguments:
+            _require_usable(host, argument)
+        host.checks.refusals.clear()  # what refused before has not stopped this attack
         return self.script(host, *arguments)
 
     def run(self, host: Platform, variant: Variant | None = None) -> Outcome:
@@ -125,6 +133,17 @@ class Attack:
         return self.script.__doc__
 
 
+def _require_usable(host: Platform, argument: object) -> None:
+    """Raise UsageError for an argument of a script that would make its verdict a lie."""
+    guest = getattr(argument, "guest", None)
+    if isinstance(argument, str):
+        raise UsageError(f"{argument[:16]!r} is text: a digest is 32 bytes, a victim an enclave")
+    if guest is not None and guest.host is not host.host:
+        raise UsageError(f"{argument!r} runs on another platform than the one that is attacked")
+    if guest is not None and guest.lost is not None:
+        raise UsageError(f"{argument!r} is lost: deploy a new victim")
+
+
 def attack(
     *,
     title: str,
@@ -144,10 +163,17 @@ def attack(
 
 
 def stopped(host: Platform, detail: str, check: Check | str | None = None) -> Outcome:
-    """The attack was blocked: by ``check``, or else by the last check that refused anything."""
-    if check is None and host.checks.refusals:
-        check = host.checks.refusals[-1].check
-    return Outcome("blocked", detail, str(check or ""))
+    """The attack was blocked: by ``check``, or else by the last check that refused anything in it.
+
+    Raises:
+        UsageError: no check refused anything, so the scene was not the one that the attack needs.
+    """
+    if check is None and not host.checks.refusals:
+        raise UsageError(
+            f"the attack failed though no check stopped it ({detail}): prepare the victim as its "
+            "description says, with the digest of its present secret"
+        )
+    return Outcome("blocked", detail, str(check or host.checks.refusals[-1].check))
 
 
 def refused(error: TeeSimError, detail: str = "") -> Outcome:

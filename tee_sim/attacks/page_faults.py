@@ -84,4 +84,4 @@ def page_faults(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outco
             "succeeds", f"all {PIXELS} pixels recovered from page faults", leaked=picture
         )
     # No check stops this: if it fails, the program gave nothing away.
-    return stopped(host, f"{len(bits)} pixels seen, and not the picture", "")
+    return stopped(host, f"{len(bits)} pixels seen, and not the picture")

@@ -10,8 +10,7 @@ import typer
 
 from tee_sim.cli.files import read_file
 from tee_sim.cli.output import print_json
-from tee_sim.cli.tables import known
-from tee_sim.errors import UsageError
+from tee_sim.errors import UsageError, known
 
 if TYPE_CHECKING:
     from tee_sim.sdk.convert import Plan

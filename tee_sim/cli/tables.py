@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from tee_sim.cli.output import Cell, console, print_cells, print_json, print_record, print_table
-from tee_sim.errors import UsageError
+from tee_sim.errors import known
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -63,19 +63,6 @@ def matrix(
     for verdict, meaning in LEGEND.items():
         sign = Cell(f"{SYMBOLS[verdict]} {verdict}", STYLES.get(verdict, ""))
         print_cells([sign, Cell(f": {meaning}")])
-
-
-def known(what: str, wanted: Sequence[str], names: Collection[str], where: str = "") -> list[str]:
-    """The names that were given, each once.
-
-    Raises:
-        UsageError: one of them does not exist; the message lists those that do.
-    """
-    for name in wanted:
-        if name not in names:
-            there = ", ".join(names) or "none"
-            raise UsageError(f"no {what} named '{name}'{where}; there are: {there}")
-    return list(dict.fromkeys(wanted))
 
 
 def _compute_with_progress(

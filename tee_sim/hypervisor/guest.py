@@ -72,7 +72,7 @@ class Guest(ABC):
         trap_flag: enter with RFLAGS.TF set.
         meanwhile: (n, action): after each n instructions, what other processors do while this
             one stays inside.
-        lost: why it cannot be called any more, or None.
+        lock: see `Machine.lock`.
     """
 
     arena = (ARENA_BASE, ARENA_SIZE)
@@ -85,9 +85,21 @@ class Guest(ABC):
         self.timer: int | None = None
         self.trap_flag = False
         self.meanwhile: tuple[int, Callable[[], None]] | None = None
-        self.lost: EnclaveLost | None = None
+        self._lost: EnclaveLost | None = None
+        self._boot, self.lock = host.machine.boots, host.machine.lock
         self.tcs_offsets = [p.offset for p in image.pages if p.page_type == PageType.TCS]
         self._borrowed: list[int] = []
+
+    @property
+    def lost(self) -> EnclaveLost | None:
+        """Why it cannot be called any more, or None."""
+        if self._lost is None and self._boot != self.host.machine.boots:
+            self._lost = EnclaveLost("the machine lost its power")
+        return self._lost
+
+    @lost.setter
+    def lost(self, reason: EnclaveLost | None) -> None:
+        self._lost = reason
 
     def __repr__(self) -> str:
         state = f"lost: {self.lost}" if self.lost else "alive"
@@ -160,12 +172,13 @@ class Guest(ABC):
             MachineCheck: the memory controller stopped the machine.
         """
         steps = self.steps(thread, rdi, rsi, registers=registers)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as finished:
-                result: Result = finished.value
-                return result
+        with self.lock:
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as finished:
+                    result: Result = finished.value
+                    return result
 
     def steps(
         self,
@@ -186,40 +199,56 @@ class Guest(ABC):
         if not 0 <= thread < len(self.tcs_offsets):
             raise UsageError(f"this program has {len(self.tcs_offsets)} threads, from 0")
         lp = self.host.machine.processor(processor)
-        if lp.context is not None:
+        if lp.occupied:
             raise UsageError(
-                f"logical processor {processor} is inside an enclave; take another, or interrupt it"
+                f"logical processor {processor} is inside a program that was not interrupted; take "
+                "another, or interrupt it"
             )
-        served = 0
+        # What an interrupted program, further out, left in the registers is given back to it.
+        outer = (lp.cr3, lp.registers(), lp.fpu()) if lp.interrupted else None
         self._start(lp, self.tcs_offsets[thread], self._arguments(rdi, rsi, registers or {}))
+        lp.occupied = True
         try:
-            while True:
-                self._require_alive()
-                others = self.meanwhile
-                limit = quantum or (others[0] if others else self.timer)
-                if limit is not None and limit < 1:
-                    raise UsageError(f"interrupt after at least one instruction, not {limit}")
-                stop = lp.run(limit)
-                if stop.kind in ("enclu", "syscall"):
-                    try:
-                        if self._left(lp, stop):
-                            return lp.register(RDI), lp.register(RSI), lp.register(RDX)
-                        served += LEAF_COST
-                        if limit != 1 and served < lp.budget:
-                            continue
-                        stop = Stop("limit" if served < lp.budget else "budget")
-                    except Fault as fault:
-                        stop = Stop("fault", fault)
-                if stop.kind == "limit" and quantum:
-                    yield
-                    continue
-                if stop.kind == "limit" and others:
-                    others[1]()
-                    continue
-                self._interrupted(lp, stop)
+            return (yield from self._until_it_leaves(lp, quantum))
         except BaseException as error:
             self._abandon(lp, error)
             raise
+        finally:
+            lp.occupied = False
+            if outer and not lp.engine_is_gone:
+                lp.switch(outer[0])
+                lp.set_registers(outer[1])
+                lp.set_fpu(outer[2])
+
+    def _until_it_leaves(self, lp: LogicalProcessor, quantum: int | None) -> Steps:
+        """Run, serve and interrupt the program, until it leaves on its own."""
+        spent = 0  # instructions of its budget, besides those of the run in progress
+        while True:
+            self._require_alive()
+            others = self.meanwhile
+            limit = quantum or (others[0] if others else self.timer)
+            if limit is not None and limit < 1:
+                raise UsageError(f"interrupt after at least one instruction, not {limit}")
+            stop = lp.run(limit)
+            if stop.kind in ("enclu", "syscall"):
+                try:
+                    if self._left(lp, stop):
+                        return lp.register(RDI), lp.register(RSI), lp.register(RDX)
+                    spent += LEAF_COST
+                    if limit != 1 and spent < lp.budget:
+                        continue
+                    stop = Stop("limit")
+                except Fault as fault:
+                    stop = Stop("fault", fault)
+            if stop.kind == "limit":
+                spent += limit or 0
+                stop = stop if spent < lp.budget else Stop("budget")
+            if stop.kind == "limit" and quantum:
+                yield
+            elif stop.kind == "limit" and others:
+                others[1]()
+            else:
+                self._interrupted(lp, stop)
 
     def _require_alive(self) -> None:
         if self.lost is not None:
@@ -240,16 +269,22 @@ class Guest(ABC):
         if isinstance(stop.fault, MachineCheck):
             raise stop.fault
         seen = self._exit(lp, stop.fault)
+        lp.occupied = False
         if stop.kind == "budget":
             raise BudgetExceeded(
                 f"the program inside ran for its whole budget of {lp.budget:,} instructions; "
                 "Platform(budget=...) changes it"
             )
-        handled = [handler(self, lp, seen) for handler in list(reversed(self.handlers))]
+        lp.interrupted += 1
+        try:
+            handled = [handler(self, lp, seen) for handler in list(reversed(self.handlers))]
+        finally:
+            lp.interrupted -= 1
         self._require_alive()
         if not any(handled) and seen is not None and not self._provide_page(seen):
             raise EnclaveLost(f"the program inside died: {seen}", fault=seen)
         self._resume(lp)
+        lp.occupied = True
 
     def _provide_page(self, fault: Fault) -> bool:
         """Whether the kernel could make a missing page appear."""
@@ -260,7 +295,8 @@ class Guest(ABC):
 
     def _abandon(self, lp: LogicalProcessor, error: BaseException) -> None:
         """The call ends without an answer: its thread is left inside for good."""
-        self._forget(lp)
+        if not lp.engine_is_gone:
+            self._forget(lp)
         if isinstance(error, EnclaveLost):
             self.lost = error
         else:
@@ -319,11 +355,15 @@ def interleave(*calls: Steps) -> list[Result]:
     """
     results: dict[int, Result] = {}
     running = dict(enumerate(calls))
-    while running:
-        for index, call in list(running.items()):
-            try:
-                next(call)
-            except StopIteration as finished:
-                results[index] = finished.value
-                del running[index]
+    try:
+        while running:
+            for index, call in list(running.items()):
+                try:
+                    next(call)
+                except StopIteration as finished:
+                    results[index] = finished.value
+                    del running[index]
+    finally:
+        for call in running.values():
+            call.close()
     return [results[index] for index in range(len(calls))]

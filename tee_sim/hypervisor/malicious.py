@@ -127,7 +127,14 @@ class Adversary:
 
         Returns:
             The physical addresses at which it stands.
+
+        Raises:
+            UsageError: ``digest`` is no SHA-256, or ``size`` does not divide a page.
         """
+        if not isinstance(digest, bytes) or len(digest) != 32:
+            raise UsageError("hunt for the 32 bytes of a SHA-256 digest")
+        if size < 1 or PAGE % size:
+            raise UsageError(f"a secret of {size} bytes: its size has to divide a page")
         dram, zeros, found = self.bus.dram, bytes(PAGE), []
         for page in range(0, dram.size, PAGE):
             content = dram.read(page, PAGE)

@@ -83,10 +83,13 @@ class AddressSpace:
         """Physical address of the page-table entry for ``gva``; 0 if a table is missing.
 
         Raises:
-            UsageError: ``gva`` is not canonical, or a table is not in memory that the host reaches.
+            UsageError: ``gva`` is not canonical, a table is not in memory that the host reaches,
+                or the tables were given back.
         """
         if not is_canonical(gva):
             raise UsageError(f"{gva:#x} is not a canonical address")
+        if not self._tables:
+            raise UsageError("these page tables were given back: their program was taken down")
         qwords, table = self._machine.dram.qwords, self.cr3
         for shift in (39, 30, 21):
             place = table + ((gva >> shift) & 0x1FF) * 8
@@ -109,7 +112,9 @@ class AddressSpace:
         return (entry & ADDRESS_MASK) + gva % PAGE if entry & PRESENT else None
 
     def free(self) -> None:
-        """Give the table pages back, and forget every translation."""
+        """Give the table pages back, and forget every translation. Nothing is mapped any more."""
+        if not self._tables:
+            return
         self._machine.mmu.retire(self.cr3, self._tables)
         for table in self._tables:
             self._frames.give(table)

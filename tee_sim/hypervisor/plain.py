@@ -68,10 +68,9 @@ class PlainGuest(Guest):
 
     def _start(self, lp: LogicalProcessor, tcs_offset: int, registers: list[int]) -> None:
         tcs = self.tcs(tcs_offset)
-        registers[RFLAGS] = FLAGS_INITIAL
         for number, offset in ((RIP, tcs.oentry), (FSBASE, tcs.ofsbase), (GSBASE, tcs.ogsbase)):
             registers[number] = (self.base + offset) % (1 << 64)
-        registers[RFLAGS] |= 0x100 if self.trap_flag else 0
+        registers[RFLAGS] |= FLAGS_INITIAL | (0x100 if self.trap_flag else 0)
         lp.switch(self.space.cr3)
         lp.flush_tlb()
         lp.set_registers(registers)

@@ -192,7 +192,7 @@ class SGXGuest(Guest):
         super().close()
 
     def _start(self, lp: LogicalProcessor, tcs_offset: int, registers: list[int]) -> None:
-        registers[RFLAGS] = FLAGS_INITIAL | (0x100 if self.trap_flag else 0)
+        registers[RFLAGS] |= FLAGS_INITIAL | (0x100 if self.trap_flag else 0)
         registers[RAX], registers[RBX] = Leaf.EENTER, self.base + tcs_offset
         # ENCLU would stand just before the address to return to.
         registers[RIP] = RETURN_ADDRESS - entering.ENCLU_BYTES

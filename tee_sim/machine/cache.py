@@ -12,12 +12,11 @@ DRAM never differ (stated simplification).
 from __future__ import annotations
 
 import ctypes
-import mmap
 from collections import OrderedDict
 from typing import Protocol
 
 from tee_sim.errors import UsageError
-from tee_sim.machine.dram import DRAM
+from tee_sim.machine.dram import DRAM, anonymous
 from tee_sim.machine.encryption import Engine
 from tee_sim.units import PAGE, align_down
 
@@ -70,7 +69,7 @@ class Cache:
                 f"a cache of {frames} pages cannot serve one instruction: {MIN_FRAMES}"
             )
         self.dram, self.keys, self.capacity = dram, keys, frames
-        self._map = mmap.mmap(-1, frames * PAGE)
+        self._map = anonymous(frames * PAGE)
         self._bytes = memoryview(self._map)
         self._anchor = ctypes.c_char.from_buffer(self._map)
         self._frames: OrderedDict[int, int] = OrderedDict()

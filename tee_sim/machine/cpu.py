@@ -7,8 +7,11 @@ Source for instruction behaviour: Intel SDM Vol. 2; for what is illegal inside a
 Vol. 3D, "Illegal Instructions".
 
 Simplified: the processor is of the Nehalem generation plus RDRAND, RDTSC and FSGSBASE: no AVX (VEX-
-and EVEX-coded instructions raise #UD), and misaligned MOVAPS does not fault; one instruction after
-another, no caches of its own; LOCK is atomic because logical processors never run at the same time.
+and EVEX-coded instructions raise #UD), no RDTSCP, and CPUID tells nothing of SGX; RDTSC reads the
+real computer's counter, so it alone differs from run to run; misaligned MOVAPS and RFLAGS.AC do not
+fault, a non-canonical stack is #GP instead of #SS, and an ENCLU behind a prefix that hardware would
+ignore is #UD; one instruction after another, no caches of its own; LOCK is atomic because logical
+processors never run at the same time.
 """
 
 from __future__ import annotations
@@ -77,6 +80,8 @@ class LogicalProcessor:
         cpuid_intercept: what a hypervisor answers to CPUID: (leaf, subleaf) -> (eax, ebx, ecx,
             edx), or None to let the processor answer.
         budget: instructions that one `run` may take before it stops with ``"budget"``.
+        occupied: a program is on it and was not interrupted; set by whoever runs one.
+        interrupted: how many programs are, one within the other.
         fetched: where the code lies that the TLB has translations for, by number of its page.
     """
 
@@ -101,6 +106,7 @@ class LogicalProcessor:
         self._thread, self._unneeded = 0, -1
         self.fetched: dict[int, int] = {}
         self._fills, self._flush_after = 0, 512
+        self.occupied, self.interrupted = False, 0
         memories = (
             (0, mmu.cache.dram.size, mmu.cache.dram.pointer),
             (POOL_BASE, mmu.cache.size, mmu.cache.pointer),
@@ -125,6 +131,11 @@ class LogicalProcessor:
     def _live(self) -> list[int]:
         """The registers as the engine has them, inside a hook."""
         return list(_GPR.unpack(self._emulator.registers()))
+
+    @property
+    def engine_is_gone(self) -> bool:
+        """Whether Python, on its way out, has closed the engine already."""
+        return self._emulator.closed
 
     def set_registers(self, values: Sequence[int]) -> None:
         """Write the 20 general registers."""
@@ -187,6 +198,7 @@ class LogicalProcessor:
                 raise UsageError(f"a run of {limit} instructions")
             return Stop("limit")
         count = 0 if limit is None else min(limit, self.budget)
+        _watchdog.listen()
         self._count_mode(min(count, 2))
         self._thread, self._cut, self._deadline = threading.get_ident(), "", None
         self._seconds = inf if count else self.budget / INSTRUCTIONS_PER_SECOND
@@ -386,12 +398,16 @@ class LogicalProcessor:
 
     def on_cpuid(self) -> bool:
         """A hypervisor that intercepts CPUID answers it."""
-        values = self._live()
-        answer = self.cpuid_intercept and self.cpuid_intercept(values[RAX], values[RCX])
-        if not answer:
-            return False
-        for register, value in zip((RAX, RBX, RCX, RDX), answer, strict=True):
-            self._emulator.set_register(register, value)
+        try:
+            values = self._live()
+            answer = self.cpuid_intercept and self.cpuid_intercept(values[RAX], values[RCX])
+            if not answer:
+                return False
+            for register, value in list(zip((RAX, RBX, RCX, RDX), answer, strict=True)):
+                self._emulator.set_register(register, value & 0xFFFF_FFFF)
+        except BaseException as error:
+            self._raised = error
+            self._emulator.stop()
         return True
 
     def on_syscall(self) -> None:

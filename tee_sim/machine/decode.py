@@ -77,7 +77,9 @@ def _opcode(instruction: bytes) -> bytes:
 
 
 def _is_vector_extension(opcode: bytes) -> bool:
-    return opcode[:1] in (b"\xc4", b"\xc5", b"\x62")
+    """VEX, EVEX, and AMD's XOP, which is told from POP by its map number of at least 8."""
+    is_xop = opcode[:1] == b"\x8f" and bool(opcode[1] & 0x18)
+    return is_xop or opcode[:1] in (b"\xc4", b"\xc5", b"\x62")
 
 
 def ends_in(code: bytes) -> bool:

@@ -8,12 +8,23 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import sys
 
 from tee_sim.errors import UsageError
 from tee_sim.units import MIB, PAGE, is_aligned
 
 MAX_FOUND = 100_000
 """Places after which a search gives up."""
+
+
+def anonymous(size: int) -> mmap.mmap:
+    """``size`` bytes of zeros that cost nothing until they are written.
+
+    Not the default, which is shared memory: there even reading takes a page.
+    """
+    if sys.platform == "win32":
+        return mmap.mmap(-1, size)
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 class DRAM:
@@ -35,7 +46,7 @@ class DRAM:
             raise UsageError(f"memory size {size:#x} is not a positive multiple of {PAGE:#x}")
         self.size = size
         try:
-            self._map = mmap.mmap(-1, size)
+            self._map = anonymous(size)
         except (OSError, OverflowError) as error:
             raise UsageError(f"this computer has no room for {size // MIB} MiB: {error}") from None
         self.bytes = memoryview(self._map)

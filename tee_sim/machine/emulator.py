@@ -144,6 +144,11 @@ class Emulator:
         uc.ctl_exits_enabled(True)
         self._install(hooks, scratch)
 
+    @property
+    def closed(self) -> bool:
+        """Whether the library has freed the engine, as it does when Python ends."""
+        return not self._uc._Uc__finalizer.alive
+
     def registers(self) -> bytes:
         """The 20 general registers as packed 64-bit words."""
         return self._gpr.read(self._handle)

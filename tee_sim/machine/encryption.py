@@ -142,9 +142,10 @@ class XTS:
     1619 defines XTS. That server SGX relies on TME is from "Supporting Intel SGX on Multi-Socket
     Platforms" (unverified).
 
-    Simplified: the data unit is a page, so the 16-byte blocks of a page share one tweak chain; real
-    engines work on smaller units, and how they form the tweak is not public (unverified). AES-128
-    only; the specification also has AES-256.
+    Simplified: TME encrypts all external memory with its one key; here only the protected range is,
+    and the host's own memory is plaintext on the bus. The data unit is a page, so the 16-byte
+    blocks of a page share one tweak chain; real engines work on smaller units, and how they form
+    the tweak is not public (unverified). AES-128 only; the specification also has AES-256.
     """
 
     def __init__(self, dram: DRAM, checks: Checks, entropy: Entropy) -> None:

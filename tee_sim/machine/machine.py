@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from threading import RLock
 from typing import Protocol
 
 from tee_sim.checks import Checks
@@ -34,6 +36,10 @@ class Machine:
         processors: how many logical processors there are (created on first use).
         cache_pages: pages of protected memory that fit on the die.
         budget: instructions that one uninterrupted run may take.
+
+    Attributes:
+        boots: how often it was switched on.
+        lock: held by the Python thread whose call runs on it: engines are not thread-safe.
     """
 
     def __init__(
@@ -54,6 +60,8 @@ class Machine:
         self.bus = Bus(dram, self.mmu, checks)
         self.processor_count = processors
         self._processors: dict[int, LogicalProcessor] = {}
+        self.boots = 1
+        self.lock: AbstractContextManager[object] = RLock()
 
     def processor(self, index: int) -> LogicalProcessor:
         """Logical processor ``index``. Raises UsageError if the machine has fewer."""
@@ -114,6 +122,7 @@ class Machine:
         self._monitor.power_cut()
         for lp in self._processors.values():
             lp.switch(0)
+        self.boots += 1
 
 
 def _by_page(hpa: int, size: int) -> list[tuple[int, int, int]]:

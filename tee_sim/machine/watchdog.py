@@ -42,26 +42,30 @@ class Watchdog:
         self._runners: weakref.WeakSet[Runner] = weakref.WeakSet()
         self._changing = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._hears = False
         self._previous = -1
+        self._ours, self._pythons = socket.socketpair()
+        self._pythons.setblocking(False)
 
     def watch(self, runner: Runner) -> None:
         """Look after ``runner`` until it is garbage."""
         with self._changing:
             self._runners.add(runner)
         if self._thread is None or not self._thread.is_alive():
-            ours, pythons = socket.socketpair()
-            pythons.setblocking(False)
-            with contextlib.suppress(ValueError):  # only the main thread hears of signals
-                self._previous = signal.set_wakeup_fd(pythons.fileno(), warn_on_full_buffer=False)
-            self._thread = threading.Thread(
-                target=self._loop, args=(ours, pythons), name="tee-sim-watchdog", daemon=True
-            )
+            self._thread = threading.Thread(target=self._loop, name="tee-sim-watchdog", daemon=True)
             self._thread.start()
 
-    def _loop(self, ours: socket.socket, _kept_open: socket.socket) -> None:
+    def listen(self) -> None:
+        """Hear of signals from now on. Python tells the main thread alone, so only it can ask."""
+        if not self._hears and threading.current_thread() is threading.main_thread():
+            pythons = self._pythons.fileno()
+            self._previous = signal.set_wakeup_fd(pythons, warn_on_full_buffer=False)
+            self._hears = True
+
+    def _loop(self) -> None:
         while True:
-            ready, _, _ = select.select([ours], [], [], _TICK)
-            signals = ours.recv(256) if ready else b""
+            ready, _, _ = select.select([self._ours], [], [], _TICK)
+            signals = self._ours.recv(256) if ready else b""
             if signals and self._previous >= 0:
                 with contextlib.suppress(OSError):  # whoever listened before us
                     os.write(self._previous, signals)

@@ -11,7 +11,9 @@ there. One arena serves ecalls and ocalls, because both sides copy everything ou
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NoReturn, Protocol, cast
 
 from tee_sim.errors import EcallFailed, EnclaveLost, Fault, UsageError
@@ -31,6 +33,9 @@ from tee_sim.sdk.results import (
 OCALL_RETURN = 2**64 - 1
 """RDI at an entry: no new ecall, the ocall is done. RSI is its result."""
 
+SETTLE = 0.1
+"""Seconds after which every signal has been heard by everybody."""
+
 EXIT_ECALL_DONE, EXIT_OCALL, EXIT_NESTED = 0, 1, 2
 """RDI at an exit; see ``guest/include/tee/layout.h``."""
 
@@ -43,9 +48,11 @@ class Transport(Protocol):
     Attributes:
         arena: untrusted memory that the host lends for arguments: address and size in bytes. The
             transport passes it in R8 and R9 at each entry.
+        lock: held for a whole ecall; one Python thread at a time, the others wait.
     """
 
     arena: tuple[int, int]
+    lock: AbstractContextManager[object]
 
     def read(self, gva: int, size: int) -> bytes:
         """``size`` bytes of the host process's memory."""
@@ -106,7 +113,7 @@ class Enclave:
 
     def __repr__(self) -> str:
         ecalls = ", ".join(function.name for function in self.interface.trusted)
-        return f"<enclave {self.name}{' (lost)' if self._lost else ''}: {ecalls}>"
+        return f"<enclave {self.name}{' (lost)' if self.lost else ''}: {ecalls}>"
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("__") or "interface" not in self.__dict__:
@@ -134,6 +141,10 @@ class Enclave:
             raise UsageError(f"{self.name} makes no ocall '{name}': its EDL declares {known}")
         self._callbacks[name] = callback
 
+    def _require_alive(self) -> None:
+        if self.lost is not None:
+            raise EnclaveLost(f"{self.name} cannot be called any more: {self.lost}")
+
     def _run(self, function: Function, struct_gva: int) -> None:
         """One ecall from entry to end, with the ocalls in between.
 
@@ -141,8 +152,6 @@ class Enclave:
             EcallFailed: the enclave refused, or the function returned an error.
             EnclaveLost: it died.
         """
-        if self._lost is not None:
-            raise EnclaveLost(f"{self.name} cannot be called any more: {self._lost}")
         enter, thread = self._transport.enter, self._thread
         failure: BaseException | None = None
         try:
@@ -215,6 +224,10 @@ class Enclave:
             for gva, content in plan.answer(returned, values, struct_gva, addresses):
                 self._transport.write(gva, content)
         except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                # The watchdog has heard of it too. It shall find no run to end: the enclave is to
+                # be told that its ocall failed.
+                time.sleep(SETTLE)
             error.add_note(f"raised while {self.name} waited for its ocall {function}")
             return OE_FAILURE, error
         return OE_OK, None
@@ -228,10 +241,17 @@ def _method(enclave: Enclave, function: Function) -> Callable[..., Any]:
     def empty(*args: Any, **kwargs: Any) -> None:
         if args or kwargs:
             plan.bind(args, kwargs)
-        run(function, 0)
+        with transport.lock:
+            enclave._require_alive()
+            run(function, 0)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         values = plan.bind(args, kwargs)
+        with transport.lock:
+            enclave._require_alive()
+            return transfer(values)
+
+    def transfer(values: dict[str, Any]) -> Any:
         arena = transport.arena
         blob, addresses = plan.pack(values, arena)
         transport.write(arena[0], blob)

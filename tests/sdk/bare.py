@@ -6,6 +6,7 @@ a hostile host would, and everything that an exit leaves behind can be looked at
 """
 
 import hashlib
+from contextlib import nullcontext
 
 from unicorn import UC_ARCH_X86, UC_HOOK_INSN, UC_HOOK_INSN_INVALID, UC_MODE_64, Uc, UcError
 from unicorn import unicorn_const as uc_const
@@ -43,6 +44,7 @@ class Bare:
     def __init__(self, program: Program, base: int = 0x7000_0000, seed: int = 0) -> None:
         self.program, self.base, self.seed = program, base, seed
         self.arena = (ARENA, ARENA_SIZE)
+        self.lock = nullcontext()
         self.at_exit: dict[int, int] = {}
         self.entry_flags = 0x2 | DF | AC
         self.cssa = 0

@@ -1,5 +1,6 @@
 import inspect
 import struct
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,7 @@ class Script:
     """A transport whose exits are written beforehand; an exception in the list is raised."""
 
     arena = (0x1000, 0x1000)
+    lock = nullcontext()
 
     def __init__(self, *exits):
         self.exits, self.entries, self.memory = list(exits), [], bytearray(0x3000)
