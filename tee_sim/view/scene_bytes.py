@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from tee_sim.errors import UsageError
 from tee_sim.view import palette as c
 from tee_sim.view.markup import clean
-from tee_sim.view.picture import Picture
-from tee_sim.view.player import Frame
+from tee_sim.view.player import Frame, Picture
 from tee_sim.view.png import gray_png
 from tee_sim.view.svg import Canvas, num
 from tee_sim.view.text import wrap

@@ -9,8 +9,7 @@ from tee_sim.errors import UsageError
 from tee_sim.units import KIB, MIB, PAGE
 from tee_sim.view.markup import clean
 from tee_sim.view.palette import INK, LINE, SOFT_INK, WHITE, Style, owner_styles
-from tee_sim.view.picture import Picture
-from tee_sim.view.player import Frame
+from tee_sim.view.player import Frame, Picture
 from tee_sim.view.svg import WIDTH, Canvas, num
 from tee_sim.view.text import shorten, text_width, wrap
 

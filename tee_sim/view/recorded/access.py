@@ -17,8 +17,7 @@ from tee_sim.monitors.sgx import checks as rules
 from tee_sim.platform import DeployedEnclave, Platform
 from tee_sim.trace import Event, Recorder, TLBFill
 from tee_sim.units import PAGE
-from tee_sim.view.picture import Picture
-from tee_sim.view.player import Player
+from tee_sim.view.player import Picture, Player
 from tee_sim.view.scene_funnel import Stage, Verdict, funnel
 from tee_sim.view.scene_memory import Region, memory_map
 
