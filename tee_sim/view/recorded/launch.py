@@ -11,7 +11,7 @@ from tee_sim.abi.sgxs import EAddRecord, ECreateRecord, EExtendRecord, Record, r
 from tee_sim.view.grid import grid
 from tee_sim.view.markup import Html
 from tee_sim.view.player import Player
-from tee_sim.view.scene_records import record_strip
+from tee_sim.view.scene_records import Group, record_strip
 
 MOST_GROUPS = 20
 """Pages of a strip that are shown one by one."""
@@ -30,15 +30,14 @@ def measurement_strip(image: Image, title: str = "The measurement grows") -> Pla
 
     The last digest is MRENCLAVE.
     """
-    digest, rows, digests = hashlib.sha256(), [], []
+    digest, groups = hashlib.sha256(), []
     for piece in measured_log(image):
         digest.update(piece)
-        digests.append(digest.digest())
-        group = [record for _, record in read_records(piece)]
-        alone = isinstance(group[0], EAddRecord) and len(group) == 1
-        first = describe(group[0]) + ("; content not measured" if alone else "")
-        rows += [(kind(group[0]), first), *((kind(more), describe(more)) for more in group[1:])]
-    return record_strip(rows, title, digests, rows=MOST_GROUPS)
+        (_, first), *extends = read_records(piece)
+        alone = isinstance(first, EAddRecord) and not extends
+        words = describe(first) + ("; content not measured" if alone else "")
+        groups.append(Group(kind(first), words, len(extends), digest.digest()))
+    return record_strip(groups, title, rows=MOST_GROUPS)
 
 
 def changed_records(signed: Image, launched: Image, title: str = "What differs") -> Html:
