@@ -57,7 +57,7 @@ def memory_picture(
         if i == start:
             top = bottom + 12 + 18 * max(len(name) for name in names[start : start + _COLUMNS])
         x = 14 + _STEP * (i % _COLUMNS)
-        canvas.lines(x, top + 10 - 18 * len(names[i]), names[i], step=18, bold=True)
+        canvas.lines(x, top + 10 - 18 * len(names[i]), names[i], bold=True)
         bottom = max(bottom, _panel(canvas, x, top, panel, width_bytes, block))
     words = f"Each pixel is a byte: black 0x00, white 0xff. A row is {width_bytes} bytes."
     canvas.text(14, bottom + 14, words, size=13, fill=c.SOFT_INK)
@@ -66,14 +66,10 @@ def memory_picture(
 
 
 def _count(data: bytes, changed: set[int] | None, block: int) -> str:
-    total = -(-len(data) // block)
+    blocks = [data[i : i + block] for i in range(0, len(data), block)]
     if changed is None:
-        return f"{len(set(_blocks(data, block)))} different values in {total} blocks"
-    return f"{len(changed)} of {total} blocks changed"
-
-
-def _blocks(data: bytes, block: int) -> list[bytes]:
-    return [data[i : i + block] for i in range(0, len(data), block)]
+        return f"{len(set(blocks))} different values in {len(blocks)} blocks"
+    return f"{len(changed)} of {len(blocks)} blocks changed"
 
 
 def _panel(
@@ -90,7 +86,7 @@ def _panel(
         canvas.path(outline, stroke=c.WHITE, thick=3)
         canvas.path(outline, stroke=c.VERMILION, thick=1.5)
     text = wrap(_count(data, changed, block), _SIDE, 13)
-    canvas.lines(x, y + height + 18, text, size=13, step=17, fill=c.SOFT_INK)
+    canvas.lines(x, y + height + 18, text, 17, size=13, fill=c.SOFT_INK)
     return y + height + 18 + 17 * len(text)
 
 
@@ -135,7 +131,8 @@ def bitmap(
     if real is not None and len(real) != len(cells):
         raise UsageError(f"{len(cells)} bits recovered, but the true bitmap has {len(real)}")
     canvas = Canvas()
-    wrong = _wrong(cells, real)
+    pairs = enumerate(zip(cells, real or cells, strict=True))
+    wrong = {i for i, (cell, true) in pairs if cell is not None and cell != true}
     bottom = _grid(canvas, 14, "Recovered", cells, width, wrong)
     words = f"{len(cells)} bits"
     if real is not None:
@@ -153,13 +150,6 @@ def _bit(value: int | bool | str | None) -> int | None:
     if value in (0, 1, "0", "1"):
         return int(value)
     raise UsageError(f"{value!r} is not a bit: use 0, 1, or None for one that was not recovered")
-
-
-def _wrong(cells: list[int | None], real: list[int | None] | None) -> set[int]:
-    if real is None:
-        return set()
-    pairs = enumerate(zip(cells, real, strict=True))
-    return {i for i, (cell, true) in pairs if cell is not None and cell != true}
 
 
 def _grid(

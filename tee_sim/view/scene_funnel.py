@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tee_sim.errors import UsageError
 from tee_sim.view import palette as c
@@ -44,8 +44,7 @@ class Stage:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """A stage with its place."""
 
     stage: Stage
@@ -68,10 +67,15 @@ def funnel(steps: Sequence[Stage], title: str = "One access") -> Player:
         raise UsageError("a funnel needs at least one Stage")
     rows = _layout(steps)
     refused = next((i for i, s in enumerate(steps) if s.verdict == "refuse"), len(steps))
-    frames = [Frame(_draw(rows, -1, refused), "The access starts.", _alt(steps, -1))]
+    names = ", ".join(stage.name for stage in steps)
+    alt = f"A path with {len(steps)} stages that the access will meet: {names}."
+    frames = [Frame(_draw(rows, -1, refused), "The access starts.", alt)]
+    past: list[str] = []
     for i, stage in enumerate(steps[: refused + 1]):
+        past.append(f"{stage.name}: {_WORDS[stage.verdict]}")
         caption = f"{stage.name}: {stage.detail} ({_WORDS[stage.verdict]})"
-        frames.append(Frame(_draw(rows, i, refused), caption, _alt(steps, i)))
+        alt = f"The path so far. {'; '.join(past)}."
+        frames.append(Frame(_draw(rows, i, refused), caption, alt))
     return Player(frames, title)
 
 
@@ -143,8 +147,7 @@ def _words(canvas: Canvas, row: _Row, reached: bool, never: bool) -> None:
     name = clean(stage.name)
     canvas.text(_TEXT, y + 24, name, size=15, bold=True, fill=ink, room=_BADGE - _TEXT - 20)
     if not reached:
-        words = "never reached" if never else ""
-        canvas.text(_BADGE, y + 24, words, size=13, fill="#6b6b6b")
+        canvas.text(_BADGE, y + 24, "never reached" if never else "", size=13, fill=ink)
         return
     canvas.lines(_TEXT, y + 44, row.detail)
     if stage.source:
@@ -172,11 +175,3 @@ def _end(canvas: Canvas, y: float, done: bool, stopped: bool) -> None:
         canvas.text(_TEXT, y + 18, "The access does not happen.", size=15, bold=True)
     else:
         canvas.text(_TEXT, y + 18, "?", size=15, bold=True, fill="#6b6b6b")
-
-
-def _alt(steps: Sequence[Stage], shown: int) -> str:
-    if shown < 0:
-        names = ", ".join(stage.name for stage in steps)
-        return f"A path with {len(steps)} stages that the access will meet: {names}."
-    past = "; ".join(f"{s.name}: {_WORDS[s.verdict]}" for s in steps[: shown + 1])
-    return f"The path so far. {past}."
