@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from hashlib import sha256
+from struct import pack
 from typing import TYPE_CHECKING
 
 from tee_sim.abi.image import ImagePage
@@ -16,7 +17,7 @@ from tee_sim.attacks import code
 from tee_sim.attacks.outcome import Outcome, attack, careless, refused, stopped, vault
 from tee_sim.attacks.registers_at_exit import fresh_vault
 from tee_sim.errors import EnclaveLost, SGXError
-from tee_sim.hypervisor.guest import ARENA_BASE, Guest
+from tee_sim.hypervisor.guest import ARENA_BASE
 from tee_sim.hypervisor.honest import Launch
 from tee_sim.hypervisor.sgx import SGXGuest
 from tee_sim.machine.paging import DIRTY
@@ -34,26 +35,26 @@ LOOT = ARENA_BASE + 0x100000
 FORGED_TRIES = 99
 
 
-def accomplice(host: Platform, victim: DeployedEnclave) -> tuple[Guest, int]:
-    """An enclave of the host's own with a false try counter at the address of the victim's.
+def accomplice(host: Platform, victim: DeployedEnclave) -> int:
+    """Launch an enclave of the host's own with a false try counter at the address of the victim's.
 
     Returns:
-        The enclave, and the physical address of the page.
+        The physical address of the counter's page.
     """
     offset = victim.address("vault_tries") - victim.guest.base & -PAGE
-    false = FORGED_TRIES.to_bytes(4, "little").ljust(PAGE, b"\0")
+    false = FORGED_TRIES.to_bytes(PAGE, "little")
     pages = tuple(
         replace(page, content=false) if page.offset == offset else page
         for page in victim.program.image.pages
     )
     program = replace(victim.program, image=replace(victim.program.image, pages=pages))
-    launch = Launch("accomplice", program.image, host.sign_as_host(program))
-    guest = host.host.launch(launch)
-    return guest, host.adversary.hpa(guest, victim.address("vault_tries"))
+    guest = host.host.launch(Launch("accomplice", program.image, host.sign_as_host(program)))
+    return host.adversary.hpa(guest, victim.address("vault_tries"))
 
 
-def _believes(host: Platform, victim: DeployedEnclave) -> Outcome:
-    """Whether the victim now counts from the attacker's page."""
+def _believes(host: Platform, victim: DeployedEnclave, page: int) -> Outcome:
+    """Map the attacker's page for the vault's counter: does the vault now count from there?"""
+    host.adversary.remap(victim.guest, victim.address("vault_tries"), page)
     try:
         tries = victim.tries_left()
     except EnclaveLost as lost:
@@ -72,9 +73,7 @@ def _believes(host: Platform, victim: DeployedEnclave) -> Outcome:
 )
 def foreign_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Point the address of the vault's counter at a page of the host's own enclave."""
-    _guest, page = accomplice(host, victim)
-    host.adversary.remap(victim.guest, victim.address("vault_tries"), page)
-    return _believes(host, victim)
+    return _believes(host, victim, accomplice(host, victim))
 
 
 @attack(
@@ -86,11 +85,10 @@ def foreign_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outc
 )
 def removed_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """As `foreign_page`, but EREMOVE the page from its enclave first: its bytes stay."""
-    _guest, page = accomplice(host, victim)
+    page = accomplice(host, victim)
     assert host.adversary.sgx is not None, "an SGX attack"
     host.adversary.sgx.eremove(page & -PAGE)
-    host.adversary.remap(victim.guest, victim.address("vault_tries"), page)
-    return _believes(host, victim)
+    return _believes(host, victim, page)
 
 
 @attack(
@@ -103,9 +101,8 @@ def removed_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outc
 def ordinary_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Point the address of the vault's counter at a page of host memory."""
     page = host.host.frames.take()
-    host.adversary.write(page, FORGED_TRIES.to_bytes(4, "little").ljust(PAGE, b"\0"))
-    host.adversary.remap(victim.guest, victim.address("vault_tries"), page)
-    return _believes(host, victim)
+    host.adversary.write(page, FORGED_TRIES.to_bytes(PAGE, "little"))
+    return _believes(host, victim, page)
 
 
 @attack(
@@ -162,10 +159,11 @@ def _jump(victim: DeployedEnclave, place: int, digest: bytes) -> Outcome:
         victim.jump(place)
     except EnclaveLost as lost:
         return refused(lost)
-    return _judge(victim.guest.read(LOOT, 32), digest)
+    return judge(victim.guest.read(LOOT, 32), digest)
 
 
-def _judge(found: bytes, digest: bytes) -> Outcome:
+def judge(found: bytes, digest: bytes) -> Outcome:
+    """Whether what was found is the secret."""
     if sha256(found).digest() == digest:
         return Outcome("succeeds", "the host holds the secret", leaked=found)
     return Outcome("blocked", f"the host holds {found[:4].hex(' ')} ..., not the secret")
@@ -195,7 +193,7 @@ def read_code(host: Platform, victim: DeployedEnclave, place: int, digest: bytes
         words = [victim.peek(place + at) for at in range(0, 32, 8)]
     except EnclaveLost as lost:
         return refused(lost)
-    return _judge(b"".join(word.to_bytes(8, "little") for word in words), digest)
+    return judge(pack("<4Q", *words), digest)
 
 
 @attack(
@@ -220,10 +218,9 @@ def leave_with_secret(
     host: Platform, victim: DeployedEnclave, digest: bytes, thread: int
 ) -> Outcome:
     """Enter a thread that starts in `careless_debug`: it leaves with the secret in registers."""
-    rdi, rsi, rdx = victim.guest.enter(thread, 0, 0)
+    words = victim.guest.enter(thread, 0, 0)
     registers = host.adversary.registers(host.machine.processor(0))
-    words = (rdi, rsi, rdx, registers["r8"])
-    return _judge(b"".join(word.to_bytes(8, "little") for word in words), digest)
+    return judge(pack("<4Q", *words, registers["r8"]), digest)
 
 
 @attack(
@@ -320,7 +317,7 @@ def reuse_active_page(host: Platform, victim: DeployedEnclave) -> Outcome:
 
     with adversary.meanwhile(guest, 1, steal):
         digest = victim.make_secret("2718")
-    return refused(refusal[0]) if refusal else _judge(spy.read(), digest)
+    return refused(refusal[0]) if refusal else judge(spy.read(), digest)
 
 
 class _Spy:
@@ -349,4 +346,4 @@ class _Spy:
         self.host.adversary.sgx.einit(guest.secs_hpa, sigstruct)
         spy = Enclave(self.program.interface, guest, name="spy")
         words = [spy.peek(self.place + at) for at in range(0, 32, 8)]
-        return b"".join(word.to_bytes(8, "little") for word in words)
+        return pack("<4Q", *words)
