@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tee_sim.cli.output import Cell, print_json, print_table
+from tee_sim.cli.output import Cell, Json, print_json, print_table
 from tee_sim.errors import LayoutError, UsageError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def measure(
     program: Annotated[
         str, typer.Argument(metavar="PROGRAM|FILE", help="An example's name, a directory, a file.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Print MRENCLAVE of a program, an ELF file or an SGXS stream.
 
@@ -101,18 +101,8 @@ def inspect(
     from tee_sim.abi.recognise import recognise
 
     for title, table in recognise(read_file(file), file):
-        rows = table.rows() if isinstance(table, Struct) else table
-        print_table(
-            title,
-            ["offset", "size", "field", "value", "meaning"],
-            [
-                [
-                    Cell(f"{row.offset:#06x}"),
-                    Cell(str(row.size)),
-                    Cell(row.name, "bold"),
-                    Cell(show(row.value)),
-                    Cell(row.meaning),
-                ]
-                for row in rows
-            ],
-        )
+        rows = []
+        for row in table.rows() if isinstance(table, Struct) else table:
+            place = Cell(f"{row.offset:#06x}"), Cell(str(row.size)), Cell(row.name, "bold")
+            rows.append((*place, Cell(show(row.value)), Cell(row.meaning)))
+        print_table(title, ("offset", "size", "field", "value", "meaning"), rows)
