@@ -147,35 +147,3 @@ def _value(name: str, instruction: Any, register: Callable[[str], int]) -> int:
     if name.startswith("r") and name.endswith("d"):
         return register(name[:-1]) & 0xFFFFFFFF
     return register(name)
-
-
-def fsgsbase_target(code: bytes) -> tuple[int, int, int, int] | None:
-    """Decode RDFSBASE, RDGSBASE, WRFSBASE or WRGSBASE (F3 [REX] 0F AE /0-/3, register form).
-
-    Returns:
-        (0-3 in the order above, register number in hardware order, operand bytes, instruction
-        bytes), or None for any other instruction.
-    """
-    rex = code[1] if len(code) > 1 and code[1] & 0xF0 == 0x40 else 0
-    opcode = 1 + bool(rex)
-    modrm = code[opcode + 2 : opcode + 3]
-    if code[:1] != b"\xf3" or code[opcode : opcode + 2] != b"\x0f\xae" or modrm < b"\xc0":
-        return None
-    operation, register = modrm[0] >> 3 & 7, (modrm[0] & 7) | (rex & 1) << 3
-    return (operation, register, 8 if rex & 8 else 4, opcode + 3) if operation < 4 else None
-
-
-def rdrand_target(code: bytes) -> tuple[int, int, int] | None:
-    """Decode RDRAND or RDSEED (0F C7 /6, /7, register form).
-
-    Returns:
-        (register number in hardware order, operand bytes, instruction bytes), or None for any
-        other instruction.
-    """
-    at = int(code[:1] == b"\x66")
-    rex = code[at] if len(code) > at and code[at] & 0xF0 == 0x40 else 0
-    opcode = at + bool(rex)
-    if code[opcode : opcode + 2] != b"\x0f\xc7" or code[opcode + 2 : opcode + 3] < b"\xf0":
-        return None
-    modrm = code[opcode + 2]
-    return (modrm & 7) | (rex & 1) << 3, 8 if rex & 8 else 2 if at else 4, opcode + 3

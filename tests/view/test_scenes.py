@@ -331,7 +331,8 @@ def test_a_long_measurement_is_folded() -> None:
     player = record_strip(groups("", 80), "r")
     assert len(player) == 12
     folded = [frame.caption for frame in player.frames if "more of the same" in frame.caption]
-    assert folded == ["70 more of the same kind of group, with 1120 EEXTEND records."]
+    assert len(folded) == 1
+    assert folded[0].startswith("70 more of the same kind of group, with 1120 EEXTEND records.")
     assert len(record_strip(groups("", 80), "r", rows=20)) == 20
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from itertools import zip_longest
 
-from tee_sim.abi.image import Image, measured_log
+from tee_sim.abi.image import Image, ImagePage, measured_log
 from tee_sim.abi.sgx import PageType, SecinfoFlags
 from tee_sim.abi.sgxs import EAddRecord, ECreateRecord, EExtendRecord, Record, read_records
+from tee_sim.monitors.sgx.epcm import EPCMEntry
 from tee_sim.view.grid import grid
 from tee_sim.view.markup import Html
 from tee_sim.view.player import Player
@@ -73,8 +74,12 @@ def rights(flags: SecinfoFlags) -> str:
     """``REG r-x`` and the like; a TCS has no rights."""
     if flags.page_type == PageType.TCS:
         return "TCS"
-    letters = ((flags.r, "r"), (flags.w, "w"), (flags.x, "x"))
-    return f"{flags.page_type.name} " + "".join(letter if has else "-" for has, letter in letters)
+    return f"{flags.page_type.name} {letters(flags)}"
+
+
+def letters(page: SecinfoFlags | ImagePage | EPCMEntry) -> str:
+    """The rights of a page, as ``r-x``."""
+    return "".join(letter if getattr(page, letter) else "-" for letter in "rwx")
 
 
 def _sides(one: Record | None, two: Record | None) -> tuple[str, str]:
