@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from tee_sim.abi.sgx import SECS, TCS, PageType, SecinfoFlags
 from tee_sim.attacks import code
-from tee_sim.attacks.outcome import Outcome, attack, nothing, refused, vault
-from tee_sim.attacks.proofs_memory import LOOT, SGX, judge
+from tee_sim.attacks.outcome import Outcome, nothing, refused, vault
+from tee_sim.attacks.proofs_memory import LOOT, judge, proof
 from tee_sim.attacks.tampered_image import more_tries
 from tee_sim.errors import Fault, SGXError, TeeSimError
 from tee_sim.hypervisor.guest import RETURN_ADDRESS
@@ -32,12 +32,8 @@ def _launch(host: Platform, launch: Launch) -> Outcome:
     return Outcome("succeeds", "the processor accepted the launch")
 
 
-@attack(
-    title="Write the new measurement into the signed structure",
-    reference="SDM, EINIT",
-    stage=nothing,
-    proves=("EINIT.SIGNATURE",),
-    only=SGX,
+@proof(
+    "Write the new measurement into the signed structure", "SDM, EINIT", nothing, "EINIT.SIGNATURE"
 )
 def forged_sigstruct(host: Platform) -> Outcome:
     """Change the program, and ENCLAVEHASH in its SIGSTRUCT to match; keep the old signature."""
@@ -47,12 +43,7 @@ def forged_sigstruct(host: Platform) -> Outcome:
     return _launch(host, Launch("vault", changed, forged))
 
 
-@attack(
-    title="Sign the changed program oneself",
-    reference="SDM, MRSIGNER",
-    stage=nothing,
-    only=SGX,
-)
+@proof("Sign the changed program oneself", "SDM, MRSIGNER", nothing)
 def resigned_image(host: Platform) -> Outcome:
     """Change the program and sign it with the host's own key.
 
@@ -63,12 +54,11 @@ def resigned_image(host: Platform) -> Outcome:
     return _launch(host, Launch("vault", changed, own))
 
 
-@attack(
-    title="Load a page with other rights",
-    reference="undeSErVed (Wilke et al. 2021) for page addresses on SEV",
-    stage=nothing,
-    proves=("MEASURE.EADD",),
-    only=SGX,
+@proof(
+    "Load a page with other rights",
+    "undeSErVed (Wilke et al. 2021) for page addresses on SEV",
+    nothing,
+    "MEASURE.EADD",
 )
 def wrong_rights(host: Platform) -> Outcome:
     """Load the program with its data pages executable; every byte of content is right."""
@@ -78,13 +68,7 @@ def wrong_rights(host: Platform) -> Outcome:
     return _launch(host, Launch("careless", replace(image, pages=pages), sigstruct))
 
 
-@attack(
-    title="Launch a production enclave for debugging",
-    reference="SDM, EINIT",
-    stage=nothing,
-    proves=("EINIT.ATTRIBUTES",),
-    only=SGX,
-)
+@proof("Launch a production enclave for debugging", "SDM, EINIT", nothing, "EINIT.ATTRIBUTES")
 def debug_launch(host: Platform) -> Outcome:
     """Set ATTRIBUTES.DEBUG, which is not measured, under a signature that forbids it."""
     image = load_program("vault", host.tee.target).image
@@ -92,13 +76,7 @@ def debug_launch(host: Platform) -> Outcome:
     return _launch(host, Launch("vault", image, sigstruct, production(debug=True)))
 
 
-@attack(
-    title="Read with the debugger's leaf",
-    reference="SDM, EDBGRD",
-    stage=vault,
-    proves=("EDBGRD.DEBUG",),
-    only=SGX,
-)
+@proof("Read with the debugger's leaf", "SDM, EDBGRD", vault, "EDBGRD.DEBUG")
 def debug_read(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Read the secret of a production enclave with EDBGRD."""
     assert host.adversary.sgx is not None, "an SGX attack"
@@ -110,13 +88,7 @@ def debug_read(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcom
     return judge(pack("<4Q", *words), digest)
 
 
-@attack(
-    title="Add code to a running enclave",
-    reference="SDM, EADD",
-    stage=vault,
-    proves=("EADD.INIT",),
-    only=SGX,
-)
+@proof("Add code to a running enclave", "SDM, EADD", vault, "EADD.INIT")
 def late_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """EADD a thread and code of the host's own to a finished vault, and enter them."""
     guest = victim.guest
@@ -129,13 +101,7 @@ def late_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome
     return _rob(guest, digest)
 
 
-@attack(
-    title="Inherit the pages of another enclave",
-    reference="SDM, EREMOVE",
-    stage=vault,
-    proves=("EREMOVE.CHILD",),
-    only=SGX,
-)
+@proof("Inherit the pages of another enclave", "SDM, EREMOVE", vault, "EREMOVE.CHILD")
 def inherit_pages(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Replace the vault's SECS by one of the host's own: its pages now belong to that one."""
     guest, sgx = victim.guest, host.adversary.sgx

@@ -6,6 +6,7 @@ stands between the host and the secret.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from struct import pack
@@ -14,7 +15,16 @@ from typing import TYPE_CHECKING
 from tee_sim.abi.image import ImagePage
 from tee_sim.abi.sgx import TCS, PageType, SecinfoFlags
 from tee_sim.attacks import code
-from tee_sim.attacks.outcome import Outcome, attack, careless, refused, stopped, vault
+from tee_sim.attacks.outcome import (
+    Attack,
+    Outcome,
+    Stage,
+    attack,
+    careless,
+    refused,
+    stopped,
+    vault,
+)
 from tee_sim.attacks.registers_at_exit import fresh_vault
 from tee_sim.errors import EnclaveLost, SGXError
 from tee_sim.hypervisor.guest import ARENA_BASE
@@ -33,6 +43,13 @@ SGX = ("sgx-mee", "sgx-tme")
 LOOT = ARENA_BASE + 0x100000
 """A host page that the attacker's code copies the secret to."""
 FORGED_TRIES = 99
+
+
+def proof(
+    title: str, reference: str, stage: Stage, *checks: str, only: tuple[str, ...] = SGX
+) -> Callable[[Callable[..., Outcome]], Attack]:
+    """Declare the function below as a proof of ``checks``, which is no row of the matrix."""
+    return attack(title=title, reference=reference, stage=stage, proves=checks, only=only)
 
 
 def accomplice(host: Platform, victim: DeployedEnclave) -> int:
@@ -64,25 +81,13 @@ def _believes(host: Platform, victim: DeployedEnclave, page: int) -> Outcome:
     return stopped(host, f"the vault still reads its own page: {tries} tries")
 
 
-@attack(
-    title="Map a page of another enclave",
-    reference="SDM, EPCM Access Control",
-    stage=vault,
-    proves=("EPCM.ENCLAVESECS",),
-    only=SGX,
-)
+@proof("Map a page of another enclave", "SDM, EPCM Access Control", vault, "EPCM.ENCLAVESECS")
 def foreign_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Point the address of the vault's counter at a page of the host's own enclave."""
     return _believes(host, victim, accomplice(host, victim))
 
 
-@attack(
-    title="Map a page that was taken back",
-    reference="SDM, EPCM Access Control",
-    stage=vault,
-    proves=("EPCM.VALID",),
-    only=SGX,
-)
+@proof("Map a page that was taken back", "SDM, EPCM Access Control", vault, "EPCM.VALID")
 def removed_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """As `foreign_page`, but EREMOVE the page from its enclave first: its bytes stay."""
     page = accomplice(host, victim)
@@ -91,12 +96,11 @@ def removed_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outc
     return _believes(host, victim, page)
 
 
-@attack(
-    title="Map ordinary memory into the enclave's range",
-    reference="SDM, Memory Access Requests by Enclave Software",
-    stage=vault,
-    proves=("ELRANGE.EPC",),
-    only=SGX,
+@proof(
+    "Map ordinary memory into the enclave's range",
+    "SDM, Memory Access Requests by Enclave Software",
+    vault,
+    "ELRANGE.EPC",
 )
 def ordinary_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Point the address of the vault's counter at a page of host memory."""
@@ -105,13 +109,7 @@ def ordinary_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Out
     return _believes(host, victim, page)
 
 
-@attack(
-    title="Rewrite the enclave's own code",
-    reference="SDM, EPCM Access Control",
-    stage=careless,
-    proves=("EPCM.W",),
-    only=SGX,
-)
+@proof("Rewrite the enclave's own code", "SDM, EPCM Access Control", careless, "EPCM.W")
 def write_code(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Make a read-only page writable in the page tables and use a bug inside to write to it."""
     place = victim.address("careless_limit")
@@ -124,13 +122,7 @@ def write_code(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcom
     return Outcome("succeeds", f"a constant of the program now reads {limit}")
 
 
-@attack(
-    title="Execute data inside the enclave",
-    reference="SDM, EPCM Access Control",
-    stage=careless,
-    proves=("EPCM.X",),
-    only=SGX,
-)
+@proof("Execute data inside the enclave", "SDM, EPCM Access Control", careless, "EPCM.X")
 def execute_data(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Hand the program code as data, make that page executable in the page tables, and jump."""
     shellcode = code.copy(victim.address("careless_secret"), LOOT, 32, code.RET)
@@ -140,12 +132,11 @@ def execute_data(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outc
     return _jump(victim, place, digest)
 
 
-@attack(
-    title="Run host code with the enclave's rights",
-    reference="SDM, Memory Access Requests by Enclave Software",
-    stage=careless,
-    proves=("ELRANGE.FETCH",),
-    only=SGX,
+@proof(
+    "Run host code with the enclave's rights",
+    "SDM, Memory Access Requests by Enclave Software",
+    careless,
+    "ELRANGE.FETCH",
 )
 def jump_outside(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Have a bug inside jump to code in host memory."""
@@ -180,13 +171,7 @@ def _execute_only(host: Platform) -> tuple[DeployedEnclave, int, bytes]:
     return victim, victim.guest.base + offset, sha256(hidden).digest()
 
 
-@attack(
-    title="Read an execute-only page",
-    reference="SDM, EPCM Access Control",
-    stage=_execute_only,
-    proves=("EPCM.R",),
-    only=SGX,
-)
+@proof("Read an execute-only page", "SDM, EPCM Access Control", _execute_only, "EPCM.R")
 def read_code(host: Platform, victim: DeployedEnclave, place: int, digest: bytes) -> Outcome:
     """Use a bug inside to read a page of code that not even the program may read."""
     try:
@@ -196,13 +181,7 @@ def read_code(host: Platform, victim: DeployedEnclave, place: int, digest: bytes
     return judge(pack("<4Q", *words), digest)
 
 
-@attack(
-    title="Move the entry point from inside",
-    reference="SDM, EPCM Access Control",
-    stage=careless,
-    proves=("EPCM.PT",),
-    only=SGX,
-)
+@proof("Move the entry point from inside", "SDM, EPCM Access Control", careless, "EPCM.PT")
 def rewrite_tcs(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Use a bug inside to make the second thread start in a function that nobody may call."""
     tcs = victim.guest.base + victim.program.threads[1].tcs
@@ -223,12 +202,8 @@ def leave_with_secret(
     return judge(pack("<4Q", *words, registers["r8"]), digest)
 
 
-@attack(
-    title="Use a translation made inside",
-    reference="SDM, Enclave Entry and Exit",
-    stage=careless,
-    proves=("ENCLAVE.TLB_FLUSH",),
-    only=SGX,
+@proof(
+    "Use a translation made inside", "SDM, Enclave Entry and Exit", careless, "ENCLAVE.TLB_FLUSH"
 )
 def stale_translation(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Right after the program has left, run host code that reads the address of its secret."""
@@ -243,12 +218,7 @@ def stale_translation(host: Platform, victim: DeployedEnclave, digest: bytes) ->
     return stopped(host, f"the host read {found[:4].hex(' ')} ...", "ENCLAVE.TLB_FLUSH")
 
 
-@attack(
-    title="Learn which byte of a page is used",
-    reference="Xu, Cui, Peinado 2015",
-    stage=careless,
-    proves=("AEX.CR2",),
-)
+@proof("Learn which byte of a page is used", "Xu, Cui, Peinado 2015", careless, "AEX.CR2", only=())
 def fault_offset(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Unmap a table that is indexed by a secret and read the index from the faulting address."""
     table, addresses = victim.address("careless_table"), []
@@ -266,11 +236,12 @@ def fault_offset(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outc
     return stopped(host, "the fault names the page and no more", "AEX.CR2")
 
 
-@attack(
-    title="Answer CPUID with a lie",
-    reference="SDM, Illegal Instructions",
-    stage=careless,
-    proves=("ENCLAVE.ILLEGAL_INSTRUCTION",),
+@proof(
+    "Answer CPUID with a lie",
+    "SDM, Illegal Instructions",
+    careless,
+    "ENCLAVE.ILLEGAL_INSTRUCTION",
+    only=(),
 )
 def lie_about_cpuid(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Intercept CPUID and tell the program inside whatever suits the host."""
@@ -285,13 +256,7 @@ def lie_about_cpuid(host: Platform, victim: DeployedEnclave, digest: bytes) -> O
     return stopped(host, f"the program got {answer:#x}")
 
 
-@attack(
-    title="Reuse a page while a thread runs",
-    reference="SDM, EREMOVE",
-    stage=fresh_vault,
-    proves=("EREMOVE.ACTIVE",),
-    only=SGX,
-)
+@proof("Reuse a page while a thread runs", "SDM, EREMOVE", fresh_vault, "EREMOVE.ACTIVE")
 def reuse_active_page(host: Platform, victim: DeployedEnclave) -> Outcome:
     """While the vault writes its secret, give the page to an enclave of the host's own.
 
