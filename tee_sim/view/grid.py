@@ -11,13 +11,9 @@ _STYLE = asset("grid.css")
 
 
 def grid(
-    title: str,
-    head: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    marked: Sequence[tuple[int, int]] = (),
-    note: str = "",
-) -> Html:
+    title: str, head: Sequence[str], rows: Sequence[Sequence[str]], *,
+    marked: Sequence[tuple[int, int]] = (), note: str = "",
+) -> Html:  # fmt: skip
     """A captioned table; the first cell of each row is its heading.
 
     Args:
@@ -33,11 +29,10 @@ def grid(
     if any(len(row) != len(head) for row in rows):
         raise UsageError(f"each row needs {len(head)} cells, like the head")
     top = "".join(f'<th scope="col">{esc(word)}</th>' for word in head)
-    strong = set(marked)
-    body = "".join(
-        "<tr>" + "".join(_cell(cell, j, (i, j) in strong) for j, cell in enumerate(row)) + "</tr>"
-        for i, row in enumerate(rows)
-    )
+    body = ""
+    for i, row in enumerate(rows):
+        cells = (_cell(cell, j, (i, j) in marked) for j, cell in enumerate(row))
+        body += f"<tr>{''.join(cells)}</tr>"
     below = f"<p>{esc(note)}</p>" if note else ""
     return Html(
         "Table",

@@ -141,21 +141,16 @@ class Player(Html):
 
     def _state(self) -> list[dict[str, str]]:
         """The frames as the page gets them."""
-        return [
-            {
-                "svg": describe(f.svg, self.title, f.alt),
-                "caption": clean(f.caption),
-                "alt": clean(f.alt),
-            }
-            for f in self.frames
-        ]
+        states = []
+        for frame in self.frames:
+            svg = describe(frame.svg, self.title, frame.alt)
+            states.append({"svg": svg, "caption": clean(frame.caption), "alt": clean(frame.alt)})
+        return states
 
     def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, Any], dict[str, Any]]:
         """The widget for a live notebook, HTML for a published one, text for a comparison."""
-        data = dict(self.widget.mimebundle())
-        data["text/plain"] = repr(self)
-        data["text/html"] = self._repr_html_()
-        return data, {}
+        data, _ = self.widget._repr_mimebundle_()
+        return {**data, "text/plain": repr(self), "text/html": self._repr_html_()}, {}
 
 
 def _figure(frame: Frame, title: str, style: str, below: str) -> str:

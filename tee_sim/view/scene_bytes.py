@@ -20,21 +20,14 @@ _COLUMNS, _SIDE, _STEP = 3, 272, 300
 
 def changed_blocks(before: bytes, after: bytes, block: int = 16) -> set[int]:
     """Indices of the blocks of ``block`` bytes in which two memory images differ."""
-    size = max(len(before), len(after))
-    return {
-        i // block
-        for i in range(0, size, block)
-        if before[i : i + block] != after[i : i + block]
-    }  # fmt: skip
+    starts = range(0, max(len(before), len(after)), block)
+    return {i // block for i in starts if before[i : i + block] != after[i : i + block]}
 
 
 def memory_picture(
-    panels: Sequence[Panel],
-    width_bytes: int = 64,
-    *,
-    block: int = 16,
+    panels: Sequence[Panel], width_bytes: int = 64, *, block: int = 16,
     title: str = "Memory as a picture",
-) -> Picture:
+) -> Picture:  # fmt: skip
     """Draw memory images side by side, one gray pixel for each byte.
 
     Args:

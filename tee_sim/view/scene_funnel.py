@@ -39,9 +39,8 @@ class Stage:
 
     def __post_init__(self) -> None:
         if self.verdict not in _WORDS:
-            raise UsageError(
-                f"stage {self.name!r}: verdict {self.verdict!r} must be one of {', '.join(_WORDS)}"
-            )
+            known = ", ".join(_WORDS)
+            raise UsageError(f"stage {self.name!r}: verdict {self.verdict!r} is none of {known}")
 
 
 class _Row(NamedTuple):
@@ -115,10 +114,9 @@ def _pipe(canvas: Canvas, row: _Row, reached: bool) -> None:
     else:
         canvas.line(_PIPE, top, _PIPE, mid - 4 if stops else end, stroke=c.BLUE, thick=5)
     if row.stage.verdict == "info":
-        canvas.path(
-            f"M{_PIPE} {mid - 10}l10 10l-10 10l-10 -10z",
-            fill=c.WHITE, stroke=c.BLUE if reached else "#b0b0b0", thick=2.5,
-        )  # fmt: skip
+        ink = c.BLUE if reached else "#b0b0b0"
+        diamond = f"M{_PIPE} {mid - 10}l10 10l-10 10l-10 -10z"
+        canvas.path(diamond, fill=c.WHITE, stroke=ink, thick=2.5)
     else:
         _gate(canvas, mid, row.stage.verdict if reached else "")
 

@@ -52,14 +52,9 @@ class _Scene:
 
 
 def access_funnel(
-    host: Platform,
-    victim: DeployedEnclave,
-    gva: int,
-    touch: Callable[[], object],
-    *,
-    access: str = "read",
-    title: str = "One access",
-) -> Player:
+    host: Platform, victim: DeployedEnclave, gva: int, touch: Callable[[], object], *,
+    access: str = "read", title: str = "One access",
+) -> Player:  # fmt: skip
     """Have the program make an access, and draw every stage that it met.
 
     Args:
@@ -85,9 +80,8 @@ def access_funnel(
     stages = _paging(scene) + _judged(scene) + _fetched(scene, fault, made)
     drawn = next((stage.name for stage in stages if stage.verdict == "refuse"), "")
     if drawn != ("" if made else _cause(fault)):
-        raise UsageError(
-            f"touch() made no {access} at {gva:#x}; it ended with {fault or 'success'}"
-        )
+        end = f"it ended with {fault or 'success'}"
+        raise UsageError(f"touch() made no {access} at {gva:#x}; {end}")
     return funnel(stages, title)
 
 
@@ -153,14 +147,12 @@ def _judged(scene: _Scene) -> list[Stage]:
     calm = [c for broken, c, _ in scene.rules if c in _DYNAMIC and not broken and checks.on(c)]
     together = len(calm) == len(_DYNAMIC)
     for broken, check, why in scene.rules:
-        if together and check in _DYNAMIC:
-            if check is _DYNAMIC[-1]:
-                words = "nobody is evicting or changing this page"
-                stages.append(
-                    Stage("EPCM: BLOCKED, PENDING, MODIFIED", words, "pass", check.source)
-                )
-            continue
-        stages.append(_rule_stage(scene, broken, check, why))
+        if not together or check not in _DYNAMIC:
+            stages.append(_rule_stage(scene, broken, check, why))
+        elif check is _DYNAMIC[-1]:
+            name = "EPCM: BLOCKED, PENDING, MODIFIED"
+            words = "nobody is evicting or changing this page"
+            stages.append(Stage(name, words, "pass", check.source))
     return stages
 
 

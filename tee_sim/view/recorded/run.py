@@ -28,11 +28,11 @@ def diary(events: Iterable[Event], title: str = "What the processor did") -> Htm
     lines = [line for event in events if (line := _line(event)) is not None]
     rows: list[tuple[str, str, str]] = []
     for what, run in groupby(_pairs(lines), key=lambda line: line[0]):
-        group = [detail for _, detail in run]
-        detail = group[0] if len(group) == 1 else f"{group[0]} ... {group[-1]}"
-        rows.append(
-            (str(len(rows) + 1), f"{len(group)} x {what}" if len(group) > 1 else what, detail)
-        )
+        first, *more = (detail for _, detail in run)
+        name, detail = what, first
+        if more:
+            name, detail = f"{len(more) + 1} x {what}", f"{first} ... {more[-1]}"
+        rows.append((str(len(rows) + 1), name, detail))
     return grid(title, ("", "event", "detail"), rows)
 
 
@@ -60,10 +60,9 @@ def _pairs(lines: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def register_table(
-    columns: Mapping[str, Mapping[str, int]],
-    secret: bytes = b"",
+    columns: Mapping[str, Mapping[str, int]], secret: bytes = b"",
     title: str = "What is in the registers",
-) -> Html:
+) -> Html:  # fmt: skip
     """Registers side by side; those that hold eight bytes of ``secret`` are marked.
 
     Args:
