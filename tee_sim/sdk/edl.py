@@ -255,11 +255,8 @@ class _Reader:
 
     def _param(self, node: Tree[Token]) -> tuple[Param, Token]:
         *before, last = _trees(node)
-        stars, attributes, words = (
-            _tokens(node, "STAR"),
-            self._attributes(before),
-            self._words(last),
-        )
+        stars, attributes = _tokens(node, "STAR"), self._attributes(before)
+        words = self._words(last)
         name = _tokens(node)[-1] if stars else words.pop()
         ctype, const = self._type(words, name)
         self._check_name(name)
