@@ -32,11 +32,7 @@ _RIGHTS = (("r", 4), ("w", 2), ("x", 1))
 
 
 def recognise(data: bytes, name: str = "") -> list[tuple[str, Table]]:
-    """The tables in a file, each with a title.
-
-    Args:
-        data: the whole file.
-        name: what to call it in an error message.
+    """The tables in a file, each with a title; ``name`` is what an error message calls it.
 
     Raises:
         LayoutError: it is none of what is known here, or claims to be and is malformed.

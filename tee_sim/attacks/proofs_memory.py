@@ -53,11 +53,7 @@ def proof(
 
 
 def accomplice(host: Platform, victim: DeployedEnclave) -> int:
-    """Launch an enclave of the host's own with a false try counter at the address of the victim's.
-
-    Returns:
-        The physical address of the counter's page.
-    """
+    """Launch an enclave with a false try counter where the victim has its own; returns its HPA."""
     offset = victim.address("vault_tries") - victim.guest.base & -PAGE
     false = FORGED_TRIES.to_bytes(PAGE, "little")
     pages = tuple(

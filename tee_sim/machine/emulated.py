@@ -58,16 +58,7 @@ def emulate(code: bytes, values: Sequence[int], bases: int, entropy: Entropy) ->
 
 
 class Form(NamedTuple):
-    """``[66 or F3] [REX] 0F opcode /digit`` with a register as its operand.
-
-    Attributes:
-        prefix: one byte or none.
-        opcode: behind 0F.
-        digit: the part of ModRM that extends the opcode.
-        register: its number, as hardware numbers them.
-        size: bytes of the operand.
-        length: bytes of the instruction.
-    """
+    """``[66 or F3] [REX] 0F opcode /digit`` with a register of ``size`` bytes as its operand."""
 
     prefix: bytes
     opcode: int

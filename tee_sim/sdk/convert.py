@@ -99,14 +99,11 @@ def _bytes(param: Param, who: str, value: Any) -> bytes:
 
 
 class Plan:
-    """How the arguments of one function travel.
+    """How the arguments of one ecall or ocall travel.
 
     ``given`` are the parameters that the caller passes, ``outs`` the buffers that come back. What
     comes back is the return value alone if there are no outs, the one out if the function returns
     nothing, else a named tuple of `result` (unless it returns nothing) and the outs.
-
-    Args:
-        function: an ecall or an ocall.
     """
 
     def __init__(self, function: Function) -> None:

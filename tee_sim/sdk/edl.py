@@ -142,11 +142,7 @@ def _grammar() -> Lark:
 
 
 def parse(text: str, file: str = "<edl>") -> Interface:
-    """Read an EDL file.
-
-    Args:
-        text: its contents.
-        file: its name, for error messages.
+    """Read the text of an EDL file.
 
     Raises:
         BuildError: with file, line, column and what was expected.

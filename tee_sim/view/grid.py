@@ -14,14 +14,9 @@ def grid(
     title: str, head: Sequence[str], rows: Sequence[Sequence[str]], *,
     marked: Sequence[tuple[int, int]] = (), note: str = "",
 ) -> Html:  # fmt: skip
-    """A captioned table; the first cell of each row is its heading.
+    """A captioned table with a ``note`` below; the first cell of each row is its heading.
 
-    Args:
-        title: the caption.
-        head: one heading for each column.
-        rows: as many cells in each.
-        marked: (row, column) of cells to set in bold behind an arrow, both from 0.
-        note: a sentence below the table.
+    ``marked`` are (row, column) of cells to set in bold behind an arrow, both from 0.
 
     Raises:
         UsageError: a row does not fit the head.

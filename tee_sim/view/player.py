@@ -61,11 +61,7 @@ class Picture(Html):
 
 
 class Player(Html):
-    """Frames and the step that is shown.
-
-    Args:
-        frames: at least one.
-        title: a few words, shown above the drawing.
+    """Frames below a title, and the step that is shown.
 
     Raises:
         UsageError: there is no frame, or a frame is not a well-formed ``<svg>`` element.

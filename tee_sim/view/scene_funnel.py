@@ -57,10 +57,6 @@ def funnel(steps: Sequence[Stage], title: str = "One access") -> Player:
 
     A gate opens (pass), stays closed (refuse), or has no doors at all (off). Stages behind the
     first refusal are drawn as never reached.
-
-    Args:
-        steps: the stages in the order in which the access meets them.
-        title: shown above the drawing.
     """
     if not steps:
         raise UsageError("a funnel needs at least one Stage")

@@ -39,16 +39,7 @@ class Group(NamedTuple):
 def record_strip(
     groups: Sequence[Group], title: str = "The measurement grows", *, rows: int = _ROWS
 ) -> Player:
-    """Draw what is measured, group by group.
-
-    Args:
-        groups: in order.
-        title: shown above the drawing.
-        rows: more groups than this are folded in the middle.
-
-    Raises:
-        UsageError: no groups.
-    """
+    """Draw what is measured, group by group; more than ``rows`` are folded in the middle."""
     if not groups:
         raise UsageError("record_strip needs at least one Group")
     cleaned = [group._replace(kind=clean(group.kind), text=clean(group.text)) for group in groups]

@@ -63,13 +63,7 @@ def register_table(
     columns: Mapping[str, Mapping[str, int]], secret: bytes = b"",
     title: str = "What is in the registers",
 ) -> Html:  # fmt: skip
-    """Registers side by side; those that hold eight bytes of ``secret`` are marked.
-
-    Args:
-        columns: heading of a column -> registers by name.
-        secret: what the reader should look out for.
-        title: the caption.
-    """
+    """Registers by name, side by side; those that hold eight bytes of ``secret`` are marked."""
     names = [n for n in REGISTER_NAMES if all(n in registers for registers in columns.values())]
     words = {secret[at : at + WORD] for at in range(0, len(secret) - WORD + 1, WORD)}
     rows, marked = [], []
@@ -108,16 +102,9 @@ def plaintext(host: Platform, victim: DeployedEnclave, symbol: str, size: int) -
 def growing_bitmap(
     bits: Sequence[int], width: int, title: str = "The picture grows", *, per_step: int = 0
 ) -> Player:
-    """A bitmap that fills up in the order in which its bits were recovered.
+    """A bitmap, ``width`` cells wide, that fills up in the order in which its bits were recovered.
 
-    Args:
-        bits: 0 or 1, in order.
-        width: cells in a row.
-        title: shown above the drawing.
-        per_step: bits that each step adds; a row if 0.
-
-    Raises:
-        UsageError: no bits.
+    Each step adds ``per_step`` bits, or a row if that is 0.
     """
     if not bits:
         raise UsageError("a bitmap needs at least one bit")
