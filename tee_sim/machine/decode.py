@@ -22,6 +22,9 @@ _DETAILED.detail = True
 MAX_INSTRUCTION = 15
 """Bytes of the longest x86 instruction."""
 
+_PUSHED = 8
+"""Bytes that PUSH, CALL and their counterparts move."""
+
 _LEGACY_PREFIXES = b"\x66\x67\xf2\xf3\xf0\x2e\x36\x3e\x26\x64\x65"
 
 SENSITIVE = frozenset(
@@ -85,9 +88,7 @@ def ends_in(code: bytes) -> bool:
     return next(_DISASSEMBLER.disasm_lite(code, 0, 1), None) is not None
 
 
-def first_byte_touched(
-    code: bytes, page: int, register: Callable[[str], int], size_hint: int = 8
-) -> int:
+def first_byte_touched(code: bytes, page: int, register: Callable[[str], int]) -> int:
     """The first byte of the page at ``page`` that an instruction accesses: what CR2 reports.
 
     The engine names only the page of a refused access; the instruction and the registers say
@@ -97,7 +98,6 @@ def first_byte_touched(
         code: bytes from the faulting instruction on.
         page: address of the faulting page.
         register: value of a register by its name (``rax``, ``fsbase``, ...).
-        size_hint: bytes of an implicit stack access.
 
     Returns:
         An address in the page; its first byte if the instruction does not tell.
@@ -105,15 +105,13 @@ def first_byte_touched(
     instruction = next(_DETAILED.disasm(code, 0, 1), None)
     if instruction is None:
         return page
-    for start, size in _operands(instruction, register, size_hint):
+    for start, size in _operands(instruction, register):
         if start < page + PAGE and start + max(size, 1) > page:
             return max(start, page)
     return page
 
 
-def _operands(
-    instruction: Any, register: Callable[[str], int], size_hint: int
-) -> list[tuple[int, int]]:
+def _operands(instruction: Any, register: Callable[[str], int]) -> list[tuple[int, int]]:
     """(address, bytes) of each memory operand, those of the stack included."""
     found = []
     for operand in instruction.operands:
@@ -128,11 +126,11 @@ def _operands(
             found.append((address & (1 << 64) - 1, operand.size))
     mnemonic = instruction.mnemonic
     if mnemonic.startswith(("push", "call")):
-        found.append((register("rsp") - size_hint, size_hint))
+        found.append((register("rsp") - _PUSHED, _PUSHED))
     elif mnemonic.startswith(("pop", "ret")):
-        found.append((register("rsp"), size_hint))
+        found.append((register("rsp"), _PUSHED))
     elif mnemonic == "leave":
-        found.append((register("rbp"), size_hint))
+        found.append((register("rbp"), _PUSHED))
     return found
 
 

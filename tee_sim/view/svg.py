@@ -101,7 +101,7 @@ class Canvas:
         self.text(x + w / 2, y + 15.5, word, size=13, bold=True, anchor="middle", fill=ink)
         return w
 
-    def fill(self, x: float, y: float, w: float, h: float, style: Style, thick: float = 1) -> None:
+    def fill(self, x: float, y: float, w: float, h: float, style: Style) -> None:
         """A rectangle in an owner's tint and pattern."""
         self.rect(x, y, w, h, fill=tint(style.colour), thick=0)
         d = pattern(x, y, w, h, style.pattern)
@@ -111,8 +111,7 @@ class Canvas:
                 f'<path d="{d}" fill="none" stroke="{style.colour}" stroke-width='
                 + ('"3" stroke-linecap="round"/>' if round_dots else '"1.2"/>')
             )
-        if thick:
-            self.rect(x, y, w, h, fill="none", stroke=INK, thick=thick)
+        self.rect(x, y, w, h, fill="none")
 
     def image(self, x: float, y: float, w: float, h: float, png: bytes) -> None:
         """A PNG, enlarged without smoothing."""
@@ -123,10 +122,9 @@ class Canvas:
             f'href="data:image/png;base64,{data}"/>'
         )
 
-    def tick(self, x: float, y: float, colour: str, size: float = 12) -> None:
-        """A check mark inside a square of ``size`` pixels with its centre at ``(x, y)``."""
-        s = size / 2
-        d = f"M{num(x - s)} {num(y)}L{num(x - s / 3)} {num(y + s * 0.7)}L{num(x + s)} {num(y - s)}"
+    def tick(self, x: float, y: float, colour: str) -> None:
+        """A check mark inside a square of 12 pixels with its centre at ``(x, y)``."""
+        d = f"M{num(x - 6)} {num(y)}L{num(x - 2)} {num(y + 4.2)}L{num(x + 6)} {num(y - 6)}"
         self.path(d, stroke=colour, thick=3)
 
     def cross(self, x: float, y: float, colour: str, size: float = 12) -> None:

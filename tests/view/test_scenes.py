@@ -350,17 +350,11 @@ def test_the_png_holds_the_bytes() -> None:
 def test_changed_blocks_are_found_and_outlined() -> None:
     before, after = bytes(256), bytes(40) + b"x" + bytes(215)
     assert changed_blocks(before, after) == {2}
-    assert changed_blocks(before, after, block=64) == {0}
     assert changed_blocks(before, before[:16]) == set(range(1, 16))
     picture = memory_picture([("after", after, {2})])
     assert "1 of 16 blocks changed" in picture.frame.alt
     images = re.findall(r'href="data:image/png;base64,([^"]+)"', picture.frame.svg)
     assert base64.b64decode(images[0]) == gray_png(after, 64)
-
-
-def test_blocks_must_fit_the_row() -> None:
-    with pytest.raises(UsageError, match="whole blocks"):
-        memory_picture([("x", bytes(64), None)], width_bytes=40)
 
 
 def test_a_bitmap_counts_what_is_wrong() -> None:

@@ -99,17 +99,12 @@ def plaintext(host: Platform, victim: DeployedEnclave, symbol: str, size: int) -
     return host.machine.cache.read(victim.physical(symbol), size)
 
 
-def growing_bitmap(
-    bits: Sequence[int], width: int, title: str = "The picture grows", *, per_step: int = 0
-) -> Player:
-    """A bitmap, ``width`` cells wide, that fills up in the order in which its bits were recovered.
-
-    Each step adds ``per_step`` bits, or a row if that is 0.
-    """
+def growing_bitmap(bits: Sequence[int], width: int, title: str = "The picture grows") -> Player:
+    """A bitmap that fills up, a row in each step, as its bits were recovered."""
     if not bits:
         raise UsageError("a bitmap needs at least one bit")
-    step, frames = per_step or width, []
-    for known in range(0, len(bits) + step, step):
+    frames = []
+    for known in range(0, len(bits) + width, width):
         known = min(known, len(bits))
         cells = [*bits[:known], *([None] * (len(bits) - known))]
         frame = bitmap(cells, width).frame
