@@ -101,8 +101,18 @@ def inspect(
     from tee_sim.abi.recognise import recognise
 
     for title, table in recognise(read_file(file), file):
-        rows = []
-        for row in table.rows() if isinstance(table, Struct) else table:
-            place = Cell(f"{row.offset:#06x}"), Cell(str(row.size)), Cell(row.name, "bold")
-            rows.append((*place, Cell(show(row.value)), Cell(row.meaning)))
-        print_table(title, ("offset", "size", "field", "value", "meaning"), rows)
+        rows = table.rows() if isinstance(table, Struct) else table
+        print_table(
+            title,
+            ["offset", "size", "field", "value", "meaning"],
+            [
+                [
+                    Cell(f"{row.offset:#06x}"),
+                    Cell(str(row.size)),
+                    Cell(row.name, "bold"),
+                    Cell(show(row.value)),
+                    Cell(row.meaning),
+                ]
+                for row in rows
+            ],
+        )

@@ -18,7 +18,7 @@ SUFFIXES = (".c", ".cpp", ".h", ".S")
 MAX_PAGES = 1 << 16
 """Largest heap or stack, in pages: 256 MiB."""
 
-_LIMITS = {"heap_pages": (0, MAX_PAGES), "stack_pages": (1, MAX_PAGES), "threads": (1, 64)}
+MAX_THREADS = 64
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,20 @@ def _config(path: Path) -> Config:
         raise BuildError(str(error), file=str(path)) from None
     unknown = sorted(set(table) - {field.name for field in fields(Config)})
     if unknown or "name" not in table:
-        expected = "name, heap_pages, stack_pages, threads, learn"
-        problem = f"unknown keys {unknown}: expected {expected}"
-        raise BuildError(problem if unknown else 'no name: expected name = "..."', file=str(path))
+        raise BuildError(
+            f"unknown keys {unknown}: expected name, heap_pages, stack_pages, threads, learn"
+            if unknown
+            else 'no name: expected name = "..."',
+            file=str(path),
+        )
+    limits = {
+        "heap_pages": (0, MAX_PAGES),
+        "stack_pages": (1, MAX_PAGES),
+        "threads": (1, MAX_THREADS),
+    }
     for key, value in table.items():
-        if key in _LIMITS:
-            low, high = _LIMITS[key]
+        if key in limits:
+            low, high = limits[key]
             if type(value) is not int or not low <= value <= high:
                 raise BuildError(f"{key} = {value!r}: expected {low} to {high}", file=str(path))
         elif not isinstance(value, str):
