@@ -8,15 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tee_sim.cli.output import (
-    Cell,
-    Json,
-    console,
-    print_cells,
-    print_json,
-    print_record,
-    print_table,
-)
+from tee_sim.cli.output import Cell, Json, print_cells, print_json, print_record, print_table
 from tee_sim.errors import UsageError
 
 STYLES = {"blocked": "green", "detected": "cyan", "ciphertext": "yellow", "succeeds": "bold red"}
@@ -86,6 +78,8 @@ def _compute_with_progress(
     if not sys.stderr.isatty():
         return compute(columns, rows, off)
     from rich.progress import Progress
+
+    from tee_sim.cli.output import console
 
     with Progress(console=console(stderr=True), transient=True) as progress:
         task = progress.add_task("attacking", total=cells(rows) * len(columns))
