@@ -1,11 +1,8 @@
-"""Sizes and address kinds that every part of the machine shares.
+"""Sizes that every part of the machine shares.
 
-Addresses are plain integers at run time; the three ``NewType`` names only let the type checker
-tell a guest-virtual address from a physical one. On a platform without nested paging (`none`,
-SGX) guest-physical and host-physical addresses coincide and only ``GVA`` and ``HPA`` appear.
+Addresses are plain integers, and their names say which kind: ``gva`` is guest virtual (the SDM's
+linear address), ``hpa`` host physical (what the memory bus carries).
 """
-
-from typing import NewType
 
 PAGE = 4096
 """Bytes in a page: the granule of translation, of the EPC and of our memory encryption."""
@@ -13,16 +10,7 @@ PAGE = 4096
 CACHE_LINE = 64
 """Bytes in a cache line: the granule in which real memory controllers move data."""
 
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-
-GVA = NewType("GVA", int)
-"""Guest virtual address (the SDM's linear address)."""
-
-GPA = NewType("GPA", int)
-"""Guest physical address."""
-
-HPA = NewType("HPA", int)
-"""Host physical address: what the memory bus carries."""
+KIB, MIB = 1 << 10, 1 << 20
 
 
 def align_down(value: int, granule: int = PAGE) -> int:

@@ -291,11 +291,7 @@ class Struct:
 
     @classmethod
     def take(cls, data: bytes) -> tuple[Self, bytes]:
-        """The structure at the start of ``data``, and the bytes after it.
-
-        Raises:
-            LayoutError: as for `unpack`.
-        """
+        """The structure at the start of ``data``, as `unpack` reads it, and the bytes after it."""
         return cls.unpack(data[: cls.SIZE]), data[cls.SIZE :]
 
     def pack(self) -> bytes:
@@ -306,19 +302,13 @@ class Struct:
         return self._codec.pack(*values)
 
     def with_(self, **changes: Any) -> Self:
-        """A copy in which the named fields are changed.
-
-        Raises:
-            LayoutError: a field cannot hold its new value.
-        """
+        """A copy in which the named fields are changed, if they can hold their new values."""
         return type(self)(**self.__dict__ | changes)
 
     def rows(self, base: int = 0, prefix: str = "") -> list[Row]:
         """The table of this structure's values, nested structures flattened into it.
 
-        Args:
-            base: added to every offset, in bytes.
-            prefix: put before every name.
+        ``base`` is added to every offset, ``prefix`` put before every name.
         """
         table: list[Row] = []
         for name, field in self.FIELDS.items():

@@ -32,11 +32,7 @@ _RIGHTS = (("r", 4), ("w", 2), ("x", 1))
 
 
 def recognise(data: bytes, name: str = "") -> list[tuple[str, Table]]:
-    """The tables in a file, each with a title.
-
-    Args:
-        data: the whole file.
-        name: what to call it in an error message.
+    """The tables in a file, each with a title; ``name`` is what an error message calls it.
 
     Raises:
         LayoutError: it is none of what is known here, or claims to be and is malformed.
@@ -78,26 +74,18 @@ def _attributes_fit(holder: sgx.TARGETINFO | sgx.ReportBody) -> bool:
     return holder.attributes.xfrm & 3 == 3
 
 
-def _report_fits(report: sgx.REPORT) -> bool:
-    return _attributes_fit(report.body)
-
-
-def _keyrequest_fits(request: sgx.KEYREQUEST) -> bool:
-    return request.keyname <= max(sgx.KeyName)
-
-
-def _token_fits(token: EINITTOKEN) -> bool:
-    return token.valid <= 1
-
-
 _BY_SIZE: list[tuple[str, type[Struct], Callable[[Any], bool]]] = [
     ("SECS: an enclave's control structure", sgx.SECS, _secs_fits),
     ("TCS: a thread's control structure", sgx.TCS, _tcs_fits),
-    ("REPORT: what EREPORT wrote", sgx.REPORT, _report_fits),
+    ("REPORT: what EREPORT wrote", sgx.REPORT, lambda report: _attributes_fit(report.body)),
     ("REPORT without its key and MAC", sgx.ReportBody, _attributes_fit),
     ("TARGETINFO: whom a report is for", sgx.TARGETINFO, _attributes_fit),
-    ("KEYREQUEST: which key EGETKEY derives", sgx.KEYREQUEST, _keyrequest_fits),
-    ("EINITTOKEN: a permission to launch", EINITTOKEN, _token_fits),
+    (
+        "KEYREQUEST: which key EGETKEY derives",
+        sgx.KEYREQUEST,
+        lambda request: request.keyname <= max(sgx.KeyName),
+    ),
+    ("EINITTOKEN: a permission to launch", EINITTOKEN, lambda token: token.valid <= 1),
 ]
 
 

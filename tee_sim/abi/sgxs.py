@@ -34,23 +34,6 @@ from tee_sim.abi.sgx import CHUNK, SDM, PageType, SecinfoFlags
 from tee_sim.errors import LayoutError, Truncated
 from tee_sim.units import PAGE
 
-__all__ = [
-    "UNMEASRD_TAG",
-    "UNSIZED_TAG",
-    "EAddRecord",
-    "ECreateRecord",
-    "EExtendRecord",
-    "Record",
-    "UnmeasuredRecord",
-    "UnsizedRecord",
-    "eadd_record",
-    "ecreate_record",
-    "eextend_record",
-    "read_records",
-    "read_sgxs",
-    "write_sgxs",
-]
-
 UNSIZED_TAG = b"UNSIZED\0"
 UNMEASRD_TAG = b"UNMEASRD"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tee_sim.abi.sgx import GPRSGX, TCS
-from tee_sim.attacks.outcome import Outcome, attack, careless, refused, stopped
-from tee_sim.attacks.proofs_memory import SGX, leave_with_secret
+from tee_sim.attacks.outcome import Outcome, careless, nothing, refused, stopped
+from tee_sim.attacks.proofs_memory import leave_with_secret, proof
 from tee_sim.attacks.registers_at_exit import STEPS, WordCollector, fresh_vault
 from tee_sim.attacks.tampered_image import more_tries
 from tee_sim.errors import EnclaveLost, Fault, OtherFault
@@ -28,13 +28,7 @@ def _ecall(victim: DeployedEnclave, name: str) -> int:
     return next(f.index for f in victim.interface.trusted if f.name == name)
 
 
-@attack(
-    title="Enter through a forged TCS",
-    reference="SDM, EENTER",
-    stage=careless,
-    proves=("EENTER.PT_TCS",),
-    only=SGX,
-)
+@proof("Enter through a forged TCS", "SDM, EENTER", careless, "EENTER.PT_TCS")
 def forged_tcs(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Have the program store a page that looks like a TCS, and enter through it."""
     thread = victim.program.threads[1]
@@ -50,13 +44,7 @@ def forged_tcs(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcom
         return refused(fault)
 
 
-@attack(
-    title="Enter without EINIT",
-    reference="SDM, EENTER",
-    stage=lambda host: (),
-    proves=("EENTER.INIT",),
-    only=SGX,
-)
+@proof("Enter without EINIT", "SDM, EENTER", nothing, "EENTER.INIT")
 def skip_einit(host: Platform) -> Outcome:
     """Build a changed vault and enter it without ever asking for its signature to be checked."""
     program = load_program("vault", host.tee.target)
@@ -69,13 +57,7 @@ def skip_einit(host: Platform) -> Outcome:
     return Outcome("succeeds", f"a changed vault runs: {vault.tries_left()} tries")
 
 
-@attack(
-    title="Enter one thread twice",
-    reference="SDM, EENTER",
-    stage=careless,
-    proves=("TCS.STATE",),
-    only=SGX,
-)
+@proof("Enter one thread twice", "SDM, EENTER", careless, "TCS.STATE")
 def enter_twice(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """While the program counts on its stack, enter the same thread on a second processor."""
     arena, faults = victim.guest.arena[0], []
@@ -103,13 +85,7 @@ def enter_twice(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outco
     return stopped(host, f"the program counted to {counted}")
 
 
-@attack(
-    title="Overflow the save area",
-    reference="SDM, EENTER",
-    stage=careless,
-    proves=("EENTER.CSSA",),
-    only=SGX,
-)
+@proof("Overflow the save area", "SDM, EENTER", careless, "EENTER.CSSA")
 def nested_entries(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Interrupt entries inside entries until there are more saved states than frames.
 
@@ -151,13 +127,7 @@ class _GivenUp(Exception):
     """The host turns away from an interrupted thread."""
 
 
-@attack(
-    title="Save area in host memory",
-    reference="SDM, EENTER",
-    stage=fresh_vault,
-    proves=("EENTER.SSA",),
-    only=SGX,
-)
+@proof("Save area in host memory", "SDM, EENTER", fresh_vault, "EENTER.SSA")
 def redirected_ssa(host: Platform, victim: DeployedEnclave) -> Outcome:
     """Map a host page where interrupted registers are saved, and single-step."""
     thread = victim.program.threads[0]
@@ -181,12 +151,8 @@ def redirected_ssa(host: Platform, victim: DeployedEnclave) -> Outcome:
     return stopped(host, "nothing of the secret in the host's page")
 
 
-@attack(
-    title="Single-step with the trap flag",
-    reference="SDM, Enclave Code Debug and Profiling",
-    stage=careless,
-    proves=("EENTER.TF",),
-    only=SGX,
+@proof(
+    "Single-step with the trap flag", "SDM, Enclave Code Debug and Profiling", careless, "EENTER.TF"
 )
 def trap_flag(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Enter with RFLAGS.TF set and count the debug exceptions that come from inside."""

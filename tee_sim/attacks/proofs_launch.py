@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from hashlib import sha256
+from struct import pack
 from typing import TYPE_CHECKING
 
 from tee_sim.abi.sgx import SECS, TCS, PageType, SecinfoFlags
 from tee_sim.attacks import code
-from tee_sim.attacks.outcome import Outcome, attack, nothing, refused, vault
-from tee_sim.attacks.proofs_memory import LOOT, SGX
+from tee_sim.attacks.outcome import Outcome, nothing, refused, vault
+from tee_sim.attacks.proofs_memory import LOOT, judge, proof
 from tee_sim.attacks.tampered_image import more_tries
 from tee_sim.errors import Fault, SGXError, TeeSimError
 from tee_sim.hypervisor.guest import RETURN_ADDRESS
@@ -32,12 +32,8 @@ def _launch(host: Platform, launch: Launch) -> Outcome:
     return Outcome("succeeds", "the processor accepted the launch")
 
 
-@attack(
-    title="Write the new measurement into the signed structure",
-    reference="SDM, EINIT",
-    stage=nothing,
-    proves=("EINIT.SIGNATURE",),
-    only=SGX,
+@proof(
+    "Write the new measurement into the signed structure", "SDM, EINIT", nothing, "EINIT.SIGNATURE"
 )
 def forged_sigstruct(host: Platform) -> Outcome:
     """Change the program, and ENCLAVEHASH in its SIGSTRUCT to match; keep the old signature."""
@@ -47,46 +43,32 @@ def forged_sigstruct(host: Platform) -> Outcome:
     return _launch(host, Launch("vault", changed, forged))
 
 
-@attack(
-    title="Sign the changed program oneself",
-    reference="SDM, MRSIGNER",
-    stage=nothing,
-    only=SGX,
-)
+@proof("Sign the changed program oneself", "SDM, MRSIGNER", nothing)
 def resigned_image(host: Platform) -> Outcome:
     """Change the program and sign it with the host's own key.
 
     Nothing on the machine objects: MRSIGNER differs, and only somebody who asks will notice.
     """
     changed = more_tries(load_program("vault", host.tee.target).image)
-    return _launch(
-        host, Launch("vault", changed, signature(host.measurement(changed), attacker=True))
-    )
+    own = signature(host.measurement(changed), attacker=True)
+    return _launch(host, Launch("vault", changed, own))
 
 
-@attack(
-    title="Load a page with other rights",
-    reference="undeSErVed (Wilke et al. 2021) for page addresses on SEV",
-    stage=nothing,
-    proves=("MEASURE.EADD",),
-    only=SGX,
+@proof(
+    "Load a page with other rights",
+    "undeSErVed (Wilke et al. 2021) for page addresses on SEV",
+    nothing,
+    "MEASURE.EADD",
 )
 def wrong_rights(host: Platform) -> Outcome:
     """Load the program with its data pages executable; every byte of content is right."""
     image = load_program("careless", host.tee.target).image
     pages = tuple(replace(page, x=page.x or page.w) for page in image.pages)
-    return _launch(
-        host, Launch("careless", replace(image, pages=pages), signature(host.measurement(image)))
-    )
+    sigstruct = signature(host.measurement(image))
+    return _launch(host, Launch("careless", replace(image, pages=pages), sigstruct))
 
 
-@attack(
-    title="Launch a production enclave for debugging",
-    reference="SDM, EINIT",
-    stage=nothing,
-    proves=("EINIT.ATTRIBUTES",),
-    only=SGX,
-)
+@proof("Launch a production enclave for debugging", "SDM, EINIT", nothing, "EINIT.ATTRIBUTES")
 def debug_launch(host: Platform) -> Outcome:
     """Set ATTRIBUTES.DEBUG, which is not measured, under a signature that forbids it."""
     image = load_program("vault", host.tee.target).image
@@ -94,13 +76,7 @@ def debug_launch(host: Platform) -> Outcome:
     return _launch(host, Launch("vault", image, sigstruct, production(debug=True)))
 
 
-@attack(
-    title="Read with the debugger's leaf",
-    reference="SDM, EDBGRD",
-    stage=vault,
-    proves=("EDBGRD.DEBUG",),
-    only=SGX,
-)
+@proof("Read with the debugger's leaf", "SDM, EDBGRD", vault, "EDBGRD.DEBUG")
 def debug_read(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Read the secret of a production enclave with EDBGRD."""
     assert host.adversary.sgx is not None, "an SGX attack"
@@ -109,16 +85,10 @@ def debug_read(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcom
         words = [host.adversary.sgx.edbgrd(place + at) for at in range(0, 32, 8)]
     except Fault as fault:
         return refused(fault)
-    return _judge(b"".join(word.to_bytes(8, "little") for word in words), digest)
+    return judge(pack("<4Q", *words), digest)
 
 
-@attack(
-    title="Add code to a running enclave",
-    reference="SDM, EADD",
-    stage=vault,
-    proves=("EADD.INIT",),
-    only=SGX,
-)
+@proof("Add code to a running enclave", "SDM, EADD", vault, "EADD.INIT")
 def late_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """EADD a thread and code of the host's own to a finished vault, and enter them."""
     guest = victim.guest
@@ -131,23 +101,13 @@ def late_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome
     return _rob(guest, digest)
 
 
-@attack(
-    title="Inherit the pages of another enclave",
-    reference="SDM, EREMOVE",
-    stage=vault,
-    proves=("EREMOVE.CHILD",),
-    only=SGX,
-)
+@proof("Inherit the pages of another enclave", "SDM, EREMOVE", vault, "EREMOVE.CHILD")
 def inherit_pages(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Replace the vault's SECS by one of the host's own: its pages now belong to that one."""
     guest, sgx = victim.guest, host.adversary.sgx
     assert isinstance(guest, SGXGuest) and sgx is not None, "an SGX attack"  # noqa: PT018
-    secs = SECS(
-        size=guest.image.size,
-        baseaddr=guest.base,
-        ssaframesize=guest.image.ssaframesize,
-        attributes=production(),
-    )
+    size, frame = guest.image.size, guest.image.ssaframesize
+    secs = SECS(size=size, baseaddr=guest.base, ssaframesize=frame, attributes=production())
     free = max(page.offset for page in victim.program.image.pages) + PAGE
     try:
         sgx.eremove(guest.secs_hpa)
@@ -167,13 +127,9 @@ def _add_thief(host: Platform, guest: SGXGuest, offset: int, secret: int) -> Non
     tcs = TCS(ossa=offset + PAGE, nssa=1, oentry=offset + 2 * PAGE)
     data = SecinfoFlags(r=True, w=True, page_type=PageType.REG)
     program = SecinfoFlags(r=True, x=True, page_type=PageType.REG)
-    for index, (flags, content) in enumerate(
-        (
-            (SecinfoFlags(page_type=PageType.TCS), tcs.pack()),
-            (data, bytes(PAGE)),
-            (program, thief.ljust(PAGE, b"\xcc")),
-        )
-    ):
+    first = SecinfoFlags(page_type=PageType.TCS), tcs.pack()
+    rest = (data, bytes(PAGE)), (program, thief.ljust(PAGE, b"\xcc"))
+    for index, (flags, content) in enumerate((first, *rest)):
         page, gva = sgx.epc.take(), guest.base + offset + index * PAGE
         sgx.eadd(page, guest.secs_hpa, gva, flags, content)
         guest.space.map(gva, page, executable=bool(flags.x))
@@ -184,10 +140,4 @@ def _rob(guest: SGXGuest, digest: bytes) -> Outcome:
     """Enter the thief and look at what it copied."""
     guest.write(LOOT, bytes(32))
     guest.enter(len(guest.tcs_offsets) - 1, 0, 0)
-    return _judge(guest.read(LOOT, 32), digest)
-
-
-def _judge(found: bytes, digest: bytes) -> Outcome:
-    if sha256(found).digest() == digest:
-        return Outcome("succeeds", "the host holds the secret", leaked=found)
-    return Outcome("blocked", f"the host holds {found[:4].hex(' ')} ..., not the secret")
+    return judge(guest.read(LOOT, 32), digest)

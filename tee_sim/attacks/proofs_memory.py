@@ -6,17 +6,28 @@ stands between the host and the secret.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
+from struct import pack
 from typing import TYPE_CHECKING
 
 from tee_sim.abi.image import ImagePage
 from tee_sim.abi.sgx import TCS, PageType, SecinfoFlags
 from tee_sim.attacks import code
-from tee_sim.attacks.outcome import Outcome, attack, careless, refused, stopped, vault
+from tee_sim.attacks.outcome import (
+    Attack,
+    Outcome,
+    Stage,
+    attack,
+    careless,
+    refused,
+    stopped,
+    vault,
+)
 from tee_sim.attacks.registers_at_exit import fresh_vault
 from tee_sim.errors import EnclaveLost, SGXError
-from tee_sim.hypervisor.guest import ARENA_BASE, Guest
+from tee_sim.hypervisor.guest import ARENA_BASE
 from tee_sim.hypervisor.honest import Launch
 from tee_sim.hypervisor.sgx import SGXGuest
 from tee_sim.machine.paging import DIRTY
@@ -34,26 +45,29 @@ LOOT = ARENA_BASE + 0x100000
 FORGED_TRIES = 99
 
 
-def accomplice(host: Platform, victim: DeployedEnclave) -> tuple[Guest, int]:
-    """An enclave of the host's own with a false try counter at the address of the victim's.
+def proof(
+    title: str, reference: str, stage: Stage, *checks: str, only: tuple[str, ...] = SGX
+) -> Callable[[Callable[..., Outcome]], Attack]:
+    """Declare the function below as a proof of ``checks``, which is no row of the matrix."""
+    return attack(title=title, reference=reference, stage=stage, proves=checks, only=only)
 
-    Returns:
-        The enclave, and the physical address of the page.
-    """
+
+def accomplice(host: Platform, victim: DeployedEnclave) -> int:
+    """Launch an enclave with a false try counter where the victim has its own; returns its HPA."""
     offset = victim.address("vault_tries") - victim.guest.base & -PAGE
-    false = FORGED_TRIES.to_bytes(4, "little").ljust(PAGE, b"\0")
+    false = FORGED_TRIES.to_bytes(PAGE, "little")
     pages = tuple(
         replace(page, content=false) if page.offset == offset else page
         for page in victim.program.image.pages
     )
     program = replace(victim.program, image=replace(victim.program.image, pages=pages))
-    launch = Launch("accomplice", program.image, host.sign_as_host(program))
-    guest = host.host.launch(launch)
-    return guest, host.adversary.hpa(guest, victim.address("vault_tries"))
+    guest = host.host.launch(Launch("accomplice", program.image, host.sign_as_host(program)))
+    return host.adversary.hpa(guest, victim.address("vault_tries"))
 
 
-def _believes(host: Platform, victim: DeployedEnclave) -> Outcome:
-    """Whether the victim now counts from the attacker's page."""
+def _believes(host: Platform, victim: DeployedEnclave, page: int) -> Outcome:
+    """Map the attacker's page for the vault's counter: does the vault now count from there?"""
+    host.adversary.remap(victim.guest, victim.address("vault_tries"), page)
     try:
         tries = victim.tries_left()
     except EnclaveLost as lost:
@@ -63,58 +77,35 @@ def _believes(host: Platform, victim: DeployedEnclave) -> Outcome:
     return stopped(host, f"the vault still reads its own page: {tries} tries")
 
 
-@attack(
-    title="Map a page of another enclave",
-    reference="SDM, EPCM Access Control",
-    stage=vault,
-    proves=("EPCM.ENCLAVESECS",),
-    only=SGX,
-)
+@proof("Map a page of another enclave", "SDM, EPCM Access Control", vault, "EPCM.ENCLAVESECS")
 def foreign_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Point the address of the vault's counter at a page of the host's own enclave."""
-    _guest, page = accomplice(host, victim)
-    host.adversary.remap(victim.guest, victim.address("vault_tries"), page)
-    return _believes(host, victim)
+    return _believes(host, victim, accomplice(host, victim))
 
 
-@attack(
-    title="Map a page that was taken back",
-    reference="SDM, EPCM Access Control",
-    stage=vault,
-    proves=("EPCM.VALID",),
-    only=SGX,
-)
+@proof("Map a page that was taken back", "SDM, EPCM Access Control", vault, "EPCM.VALID")
 def removed_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """As `foreign_page`, but EREMOVE the page from its enclave first: its bytes stay."""
-    _guest, page = accomplice(host, victim)
+    page = accomplice(host, victim)
     assert host.adversary.sgx is not None, "an SGX attack"
     host.adversary.sgx.eremove(page & -PAGE)
-    host.adversary.remap(victim.guest, victim.address("vault_tries"), page)
-    return _believes(host, victim)
+    return _believes(host, victim, page)
 
 
-@attack(
-    title="Map ordinary memory into the enclave's range",
-    reference="SDM, Memory Access Requests by Enclave Software",
-    stage=vault,
-    proves=("ELRANGE.EPC",),
-    only=SGX,
+@proof(
+    "Map ordinary memory into the enclave's range",
+    "SDM, Memory Access Requests by Enclave Software",
+    vault,
+    "ELRANGE.EPC",
 )
 def ordinary_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Point the address of the vault's counter at a page of host memory."""
     page = host.host.frames.take()
-    host.adversary.write(page, FORGED_TRIES.to_bytes(4, "little").ljust(PAGE, b"\0"))
-    host.adversary.remap(victim.guest, victim.address("vault_tries"), page)
-    return _believes(host, victim)
+    host.adversary.write(page, FORGED_TRIES.to_bytes(PAGE, "little"))
+    return _believes(host, victim, page)
 
 
-@attack(
-    title="Rewrite the enclave's own code",
-    reference="SDM, EPCM Access Control",
-    stage=careless,
-    proves=("EPCM.W",),
-    only=SGX,
-)
+@proof("Rewrite the enclave's own code", "SDM, EPCM Access Control", careless, "EPCM.W")
 def write_code(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Make a read-only page writable in the page tables and use a bug inside to write to it."""
     place = victim.address("careless_limit")
@@ -127,13 +118,7 @@ def write_code(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcom
     return Outcome("succeeds", f"a constant of the program now reads {limit}")
 
 
-@attack(
-    title="Execute data inside the enclave",
-    reference="SDM, EPCM Access Control",
-    stage=careless,
-    proves=("EPCM.X",),
-    only=SGX,
-)
+@proof("Execute data inside the enclave", "SDM, EPCM Access Control", careless, "EPCM.X")
 def execute_data(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Hand the program code as data, make that page executable in the page tables, and jump."""
     shellcode = code.copy(victim.address("careless_secret"), LOOT, 32, code.RET)
@@ -143,12 +128,11 @@ def execute_data(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outc
     return _jump(victim, place, digest)
 
 
-@attack(
-    title="Run host code with the enclave's rights",
-    reference="SDM, Memory Access Requests by Enclave Software",
-    stage=careless,
-    proves=("ELRANGE.FETCH",),
-    only=SGX,
+@proof(
+    "Run host code with the enclave's rights",
+    "SDM, Memory Access Requests by Enclave Software",
+    careless,
+    "ELRANGE.FETCH",
 )
 def jump_outside(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Have a bug inside jump to code in host memory."""
@@ -162,10 +146,11 @@ def _jump(victim: DeployedEnclave, place: int, digest: bytes) -> Outcome:
         victim.jump(place)
     except EnclaveLost as lost:
         return refused(lost)
-    return _judge(victim.guest.read(LOOT, 32), digest)
+    return judge(victim.guest.read(LOOT, 32), digest)
 
 
-def _judge(found: bytes, digest: bytes) -> Outcome:
+def judge(found: bytes, digest: bytes) -> Outcome:
+    """Whether what was found is the secret."""
     if sha256(found).digest() == digest:
         return Outcome("succeeds", "the host holds the secret", leaked=found)
     return Outcome("blocked", f"the host holds {found[:4].hex(' ')} ..., not the secret")
@@ -182,29 +167,17 @@ def _execute_only(host: Platform) -> tuple[DeployedEnclave, int, bytes]:
     return victim, victim.guest.base + offset, sha256(hidden).digest()
 
 
-@attack(
-    title="Read an execute-only page",
-    reference="SDM, EPCM Access Control",
-    stage=_execute_only,
-    proves=("EPCM.R",),
-    only=SGX,
-)
+@proof("Read an execute-only page", "SDM, EPCM Access Control", _execute_only, "EPCM.R")
 def read_code(host: Platform, victim: DeployedEnclave, place: int, digest: bytes) -> Outcome:
     """Use a bug inside to read a page of code that not even the program may read."""
     try:
         words = [victim.peek(place + at) for at in range(0, 32, 8)]
     except EnclaveLost as lost:
         return refused(lost)
-    return _judge(b"".join(word.to_bytes(8, "little") for word in words), digest)
+    return judge(pack("<4Q", *words), digest)
 
 
-@attack(
-    title="Move the entry point from inside",
-    reference="SDM, EPCM Access Control",
-    stage=careless,
-    proves=("EPCM.PT",),
-    only=SGX,
-)
+@proof("Move the entry point from inside", "SDM, EPCM Access Control", careless, "EPCM.PT")
 def rewrite_tcs(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Use a bug inside to make the second thread start in a function that nobody may call."""
     tcs = victim.guest.base + victim.program.threads[1].tcs
@@ -220,18 +193,13 @@ def leave_with_secret(
     host: Platform, victim: DeployedEnclave, digest: bytes, thread: int
 ) -> Outcome:
     """Enter a thread that starts in `careless_debug`: it leaves with the secret in registers."""
-    rdi, rsi, rdx = victim.guest.enter(thread, 0, 0)
+    words = victim.guest.enter(thread, 0, 0)
     registers = host.adversary.registers(host.machine.processor(0))
-    words = (rdi, rsi, rdx, registers["r8"])
-    return _judge(b"".join(word.to_bytes(8, "little") for word in words), digest)
+    return judge(pack("<4Q", *words, registers["r8"]), digest)
 
 
-@attack(
-    title="Use a translation made inside",
-    reference="SDM, Enclave Entry and Exit",
-    stage=careless,
-    proves=("ENCLAVE.TLB_FLUSH",),
-    only=SGX,
+@proof(
+    "Use a translation made inside", "SDM, Enclave Entry and Exit", careless, "ENCLAVE.TLB_FLUSH"
 )
 def stale_translation(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Right after the program has left, run host code that reads the address of its secret."""
@@ -246,12 +214,7 @@ def stale_translation(host: Platform, victim: DeployedEnclave, digest: bytes) ->
     return stopped(host, f"the host read {found[:4].hex(' ')} ...", "ENCLAVE.TLB_FLUSH")
 
 
-@attack(
-    title="Learn which byte of a page is used",
-    reference="Xu, Cui, Peinado 2015",
-    stage=careless,
-    proves=("AEX.CR2",),
-)
+@proof("Learn which byte of a page is used", "Xu, Cui, Peinado 2015", careless, "AEX.CR2", only=())
 def fault_offset(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Unmap a table that is indexed by a secret and read the index from the faulting address."""
     table, addresses = victim.address("careless_table"), []
@@ -269,11 +232,12 @@ def fault_offset(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outc
     return stopped(host, "the fault names the page and no more", "AEX.CR2")
 
 
-@attack(
-    title="Answer CPUID with a lie",
-    reference="SDM, Illegal Instructions",
-    stage=careless,
-    proves=("ENCLAVE.ILLEGAL_INSTRUCTION",),
+@proof(
+    "Answer CPUID with a lie",
+    "SDM, Illegal Instructions",
+    careless,
+    "ENCLAVE.ILLEGAL_INSTRUCTION",
+    only=(),
 )
 def lie_about_cpuid(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Intercept CPUID and tell the program inside whatever suits the host."""
@@ -288,13 +252,7 @@ def lie_about_cpuid(host: Platform, victim: DeployedEnclave, digest: bytes) -> O
     return stopped(host, f"the program got {answer:#x}")
 
 
-@attack(
-    title="Reuse a page while a thread runs",
-    reference="SDM, EREMOVE",
-    stage=fresh_vault,
-    proves=("EREMOVE.ACTIVE",),
-    only=SGX,
-)
+@proof("Reuse a page while a thread runs", "SDM, EREMOVE", fresh_vault, "EREMOVE.ACTIVE")
 def reuse_active_page(host: Platform, victim: DeployedEnclave) -> Outcome:
     """While the vault writes its secret, give the page to an enclave of the host's own.
 
@@ -320,7 +278,7 @@ def reuse_active_page(host: Platform, victim: DeployedEnclave) -> Outcome:
 
     with adversary.meanwhile(guest, 1, steal):
         digest = victim.make_secret("2718")
-    return refused(refusal[0]) if refusal else _judge(spy.read(), digest)
+    return refused(refusal[0]) if refusal else judge(spy.read(), digest)
 
 
 class _Spy:
@@ -349,4 +307,4 @@ class _Spy:
         self.host.adversary.sgx.einit(guest.secs_hpa, sigstruct)
         spy = Enclave(self.program.interface, guest, name="spy")
         words = [spy.peek(self.place + at) for at in range(0, 32, 8)]
-        return b"".join(word.to_bytes(8, "little") for word in words)
+        return pack("<4Q", *words)

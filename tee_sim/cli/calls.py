@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tee_sim.cli.files import read_file
-from tee_sim.cli.output import print_json
+from tee_sim.cli.output import Json, print_json
 from tee_sim.errors import UsageError, known
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def run(
     ] = None,
     platform: Annotated[str, typer.Option(metavar="P", help="Where to run it.")] = "sgx-tme",
     seed: Annotated[int, typer.Option(metavar="N", help="Another seed, other keys.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Start a program on a fresh server and call one of its functions.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tee_sim.cli.output import Cell, print_json, print_table
+from tee_sim.cli.output import Cell, Json, print_json, print_table
 from tee_sim.errors import LayoutError, UsageError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def measure(
     program: Annotated[
         str, typer.Argument(metavar="PROGRAM|FILE", help="An example's name, a directory, a file.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Print MRENCLAVE of a program, an ELF file or an SGXS stream.
 

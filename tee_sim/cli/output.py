@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 class Cell(NamedTuple):

@@ -8,19 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from tee_sim.cli.output import Cell, console, print_cells, print_json, print_record, print_table
+from tee_sim.cli.output import Cell, Json, print_cells, print_json, print_record, print_table
 from tee_sim.errors import known
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-
 STYLES = {"blocked": "green", "detected": "cyan", "ciphertext": "yellow", "succeeds": "bold red"}
-LEGEND = {
-    "blocked": "a check refused it",
-    "detected": "not stopped, but noticed before the victim acts on it",
-    "ciphertext": "the attacker gets ciphertext only",
-    "succeeds": "the attacker gets what it wants",
-    "not-applicable": "the attack has no meaning on this platform",
-}
 
 
 def matrix(
@@ -58,10 +49,10 @@ def matrix(
         ["row", "attack", *(f"{name}: {TEES[name].title}" for name in columns)],
         [_matrix_row(attack, columns) for attack in data["attacks"]],
     )
-    from tee_sim.attacks.outcome import SYMBOLS
+    from tee_sim.view.matrix import VERDICTS
 
-    for verdict, meaning in LEGEND.items():
-        sign = Cell(f"{SYMBOLS[verdict]} {verdict}", STYLES.get(verdict, ""))
+    for verdict, (symbol, _, meaning) in VERDICTS.items():
+        sign = Cell(f"{symbol} {verdict}", STYLES.get(verdict, ""))
         print_cells([sign, Cell(f": {meaning}")])
 
 
@@ -74,6 +65,8 @@ def _compute_with_progress(
     if not sys.stderr.isatty():
         return compute(columns, rows, off)
     from rich.progress import Progress
+
+    from tee_sim.cli.output import console
 
     with Progress(console=console(stderr=True), transient=True) as progress:
         task = progress.add_task("attacking", total=cells(rows) * len(columns))

@@ -22,6 +22,9 @@ _DETAILED.detail = True
 MAX_INSTRUCTION = 15
 """Bytes of the longest x86 instruction."""
 
+_PUSHED = 8
+"""Bytes that PUSH, CALL and their counterparts move."""
+
 _LEGACY_PREFIXES = b"\x66\x67\xf2\xf3\xf0\x2e\x36\x3e\x26\x64\x65"
 
 SENSITIVE = frozenset(
@@ -87,9 +90,7 @@ def ends_in(code: bytes) -> bool:
     return next(_DISASSEMBLER.disasm_lite(code, 0, 1), None) is not None
 
 
-def first_byte_touched(
-    code: bytes, page: int, register: Callable[[str], int], size_hint: int = 8
-) -> int:
+def first_byte_touched(code: bytes, page: int, register: Callable[[str], int]) -> int:
     """The first byte of the page at ``page`` that an instruction accesses: what CR2 reports.
 
     The engine names only the page of a refused access; the instruction and the registers say
@@ -99,7 +100,6 @@ def first_byte_touched(
         code: bytes from the faulting instruction on.
         page: address of the faulting page.
         register: value of a register by its name (``rax``, ``fsbase``, ...).
-        size_hint: bytes of an implicit stack access.
 
     Returns:
         An address in the page; its first byte if the instruction does not tell.
@@ -107,15 +107,13 @@ def first_byte_touched(
     instruction = next(_DETAILED.disasm(code, 0, 1), None)
     if instruction is None:
         return page
-    for start, size in _operands(instruction, register, size_hint):
+    for start, size in _operands(instruction, register):
         if start < page + PAGE and start + max(size, 1) > page:
             return max(start, page)
     return page
 
 
-def _operands(
-    instruction: Any, register: Callable[[str], int], size_hint: int
-) -> list[tuple[int, int]]:
+def _operands(instruction: Any, register: Callable[[str], int]) -> list[tuple[int, int]]:
     """(address, bytes) of each memory operand, those of the stack included."""
     found = []
     for operand in instruction.operands:
@@ -130,11 +128,11 @@ def _operands(
             found.append((address & (1 << 64) - 1, operand.size))
     mnemonic = instruction.mnemonic
     if mnemonic.startswith(("push", "call")):
-        found.append((register("rsp") - size_hint, size_hint))
+        found.append((register("rsp") - _PUSHED, _PUSHED))
     elif mnemonic.startswith(("pop", "ret")):
-        found.append((register("rsp"), size_hint))
+        found.append((register("rsp"), _PUSHED))
     elif mnemonic == "leave":
-        found.append((register("rbp"), size_hint))
+        found.append((register("rbp"), _PUSHED))
     return found
 
 
@@ -149,35 +147,3 @@ def _value(name: str, instruction: Any, register: Callable[[str], int]) -> int:
     if name.startswith("r") and name.endswith("d"):
         return register(name[:-1]) & 0xFFFFFFFF
     return register(name)
-
-
-def fsgsbase_target(code: bytes) -> tuple[int, int, int, int] | None:
-    """Decode RDFSBASE, RDGSBASE, WRFSBASE or WRGSBASE (F3 [REX] 0F AE /0-/3, register form).
-
-    Returns:
-        (0-3 in the order above, register number in hardware order, operand bytes, instruction
-        bytes), or None for any other instruction.
-    """
-    rex = code[1] if len(code) > 1 and code[1] & 0xF0 == 0x40 else 0
-    opcode = 1 + bool(rex)
-    modrm = code[opcode + 2 : opcode + 3]
-    if code[:1] != b"\xf3" or code[opcode : opcode + 2] != b"\x0f\xae" or modrm < b"\xc0":
-        return None
-    operation, register = modrm[0] >> 3 & 7, (modrm[0] & 7) | (rex & 1) << 3
-    return (operation, register, 8 if rex & 8 else 4, opcode + 3) if operation < 4 else None
-
-
-def rdrand_target(code: bytes) -> tuple[int, int, int] | None:
-    """Decode RDRAND or RDSEED (0F C7 /6, /7, register form).
-
-    Returns:
-        (register number in hardware order, operand bytes, instruction bytes), or None for any
-        other instruction.
-    """
-    at = int(code[:1] == b"\x66")
-    rex = code[at] if len(code) > at and code[at] & 0xF0 == 0x40 else 0
-    opcode = at + bool(rex)
-    if code[opcode : opcode + 2] != b"\x0f\xc7" or code[opcode + 2 : opcode + 3] < b"\xf0":
-        return None
-    modrm = code[opcode + 2]
-    return (modrm & 7) | (rex & 1) << 3, 8 if rex & 8 else 2 if at else 4, opcode + 3

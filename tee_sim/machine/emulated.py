@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tee_sim.errors import GeneralProtection
-from tee_sim.machine.decode import fsgsbase_target, rdrand_target
 from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.paging import is_canonical
+
+REPEAT = b"\xf3"
+"""The REP prefix, which tells RDFSBASE from its neighbours."""
 
 
 class Effect(NamedTuple):
@@ -45,29 +47,52 @@ def emulate(code: bytes, values: Sequence[int], bases: int, entropy: Entropy) ->
     Raises:
         GeneralProtection: a base address that is not canonical.
     """
-    return _random(code, values, entropy) or _segment_base(code, values, bases)
+    form = register_form(code)
+    if form is None:
+        return None
+    if form.opcode == 0xC7 and form.digit in (6, 7) and form.prefix != REPEAT:
+        return _random(form, values, entropy)
+    if form.opcode == 0xAE and form.digit < 4 and form.prefix == REPEAT:
+        return _segment_base(form, values, bases)
+    return None
 
 
-def _random(code: bytes, values: Sequence[int], entropy: Entropy) -> Effect | None:
+class Form(NamedTuple):
+    """``[66 or F3] [REX] 0F opcode /digit`` with a register of ``size`` bytes as its operand."""
+
+    prefix: bytes
+    opcode: int
+    digit: int
+    register: int
+    size: int
+    length: int
+
+
+def register_form(code: bytes) -> Form | None:
+    """Decode an instruction of the shape that `Form` describes; None for any other."""
+    prefix = code[:1] if code[:1] in (b"\x66", REPEAT) else b""
+    rest = code[len(prefix) :]
+    rex = rest[0] if rest and rest[0] & 0xF0 == 0x40 else 0
+    opcode = rest[bool(rex) :][:3]
+    if len(opcode) < 3 or opcode[0] != 0x0F or opcode[2] < 0xC0:
+        return None
+    digit, register = opcode[2] >> 3 & 7, opcode[2] & 7 | (rex & 1) << 3
+    size = 8 if rex & 8 else 2 if prefix == b"\x66" else 4
+    return Form(prefix, opcode[1], digit, register, size, len(prefix) + bool(rex) + 3)
+
+
+def _random(form: Form, values: Sequence[int], entropy: Entropy) -> Effect:
     """RDRAND and RDSEED."""
-    target = rdrand_target(code)
-    if target is None:
-        return None
-    register, size, length = target
-    kept = 0 if size >= 4 else values[register] >> 16 << 16
-    drawn = int.from_bytes(entropy.take(size, "RDRAND"), "little")
-    return Effect(register, kept | drawn, length, True)
+    kept = 0 if form.size >= 4 else values[form.register] >> 16 << 16
+    drawn = int.from_bytes(entropy.take(form.size, "RDRAND"), "little")
+    return Effect(form.register, kept | drawn, form.length, True)
 
 
-def _segment_base(code: bytes, values: Sequence[int], bases: int) -> Effect | None:
-    """RDFSBASE and its relatives, which user code and enclaves may use."""
-    target = fsgsbase_target(code)
-    if target is None:
-        return None
-    operation, register, size, length = target
-    base = bases + (operation & 1)
-    source, sink = (register, base) if operation & 2 else (base, register)
-    value = values[source] & (1 << 8 * size) - 1
-    if operation & 2 and not is_canonical(value):
+def _segment_base(form: Form, values: Sequence[int], bases: int) -> Effect:
+    """RDFSBASE, RDGSBASE, WRFSBASE and WRGSBASE, which user code and enclaves may use."""
+    base, writes = bases + (form.digit & 1), form.digit & 2
+    source, sink = (form.register, base) if writes else (base, form.register)
+    value = values[source] & (1 << 8 * form.size) - 1
+    if writes and not is_canonical(value):
         raise GeneralProtection("WRFSBASE: no canonical address")
-    return Effect(sink, value, length, False)
+    return Effect(sink, value, form.length, False)

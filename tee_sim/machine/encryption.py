@@ -5,7 +5,7 @@
       cache (plaintext, on the die)
         |  write_page: encrypt, store          read_page: fetch, decrypt, verify
         v                                        ^
-      engine   Plain        nothing              |   sees everything, changes everything
+      engine   none         nothing              |   sees everything, changes everything
                XTS          secrecy              |   sees *whether* a page changed, and can replay
                CounterTree  secrecy, integrity,  |   sees that something is written, and can only
                             freshness            |   destroy
@@ -96,30 +96,6 @@ def require_page(hpa: int, plaintext: bytes | memoryview | None = None) -> None:
         raise UsageError(f"{hpa:#x} is not the start of a page; an engine moves whole pages")
     if plaintext is not None and len(plaintext) != PAGE:
         raise UsageError(f"{len(plaintext)} bytes are not a page; an engine moves {PAGE} bytes")
-
-
-class Plain:
-    """No engine: DRAM holds plaintext. Every platform without memory encryption."""
-
-    def __init__(self, dram: DRAM) -> None:
-        self._dram = dram
-
-    def read_page(self, hpa: int) -> bytes:
-        """The page at ``hpa``, as the bus would show it. Raises UsageError: not a page."""
-        require_page(hpa)
-        return self._dram.read(hpa, PAGE)
-
-    def write_page(self, hpa: int, plaintext: bytes | memoryview) -> None:
-        """Store one page at ``hpa``. Raises UsageError: not a page."""
-        require_page(hpa, plaintext)
-        self._dram.write(hpa, bytes(plaintext))
-
-    def reset(self) -> None:
-        """Nothing: there is no key."""
-
-    def metadata_ranges(self, hpa: int) -> list[tuple[str, int, int]]:
-        """None: the page is all there is."""
-        return []
 
 
 class XTS:

@@ -223,10 +223,8 @@ class CounterTree:
             MachineCheck: MEE.TREE refused one of them, or the engine is locked.
         """
         if self._failure is not None:
-            first = self._failure
-            raise MachineCheck(
-                f"locked since an earlier failure: {first.args[0]}", check=first.check
-            )
+            what = f"locked since an earlier failure: {self._failure.args[0]}"
+            raise MachineCheck(what, check=self._failure.check)
         lines = self._first_lines + self._lines_per_page * page
         lines[_L1] += page // 8
         lines[_L2] += page // 64

@@ -24,12 +24,7 @@ _INDENT = "    "
 
 
 def header(interface: Interface, name: str) -> str:
-    """``<name>_t.h``: prototypes of the ecalls to write, and of the ocalls to call.
-
-    Args:
-        interface: what the EDL file declares.
-        name: of the program.
-    """
+    """``<name>_t.h``: prototypes of the ecalls to write, and of the ocalls to call."""
     guard = f"{name.upper()}_T_H"
     ecalls = [f"{f.returns.name} {f.name}({_ecall_params(f)});" for f in interface.trusted]
     ocalls = [f"oe_result_t {f.name}({_ocall_params(f)});" for f in interface.untrusted]

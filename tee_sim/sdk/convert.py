@@ -10,6 +10,7 @@ import keyword
 import operator
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from struct import Struct, error, pack
 from typing import Any
 
@@ -24,7 +25,6 @@ _PYTHON = {"int": int, "uint": int, "bool": bool, "float": float, "result": int}
 _ELEMENT = {"int": "_bh_i___q", "uint": "_BH_I___Q", "float": "____f___d", "bool": "_?"}
 
 Reader = Callable[[int, int], bytes]
-Writer = Callable[[int, bytes], None]
 
 
 def python_name(name: str) -> str:
@@ -47,85 +47,63 @@ def _slot_format(ctype: CType) -> str:
     return {"int": "q", "uint": "Q", "result": "Q", "void": "8x"}[ctype.kind]
 
 
-def _scalar(ctype: CType, who: str) -> Callable[[Any], Any]:
-    """A function that checks a value and gives what ``struct`` packs."""
+def _scalar(ctype: CType, who: str, value: Any) -> Any:
+    """What ``struct`` packs for a value."""
     if ctype.kind == "bool":
-
-        def check_bool(value: Any) -> Any:
-            if value is True or value is False:
-                return value
-            raise UsageError(f"{who}: expected True or False, got {value!r}")
-
-        return check_bool
-    if ctype.kind == "float":
-
-        def check_float(value: Any) -> Any:
-            try:
-                pack("<f" if ctype.size == 4 else "<d", value)
-                return float(value)
-            except (error, OverflowError, TypeError, ValueError):
-                raise UsageError(f"{who}: expected a {ctype.name}, got {value!r}") from None
-
-        return check_float
+        if value is True or value is False:
+            return value
+        raise UsageError(f"{who}: expected True or False, got {value!r}")
+    try:
+        if ctype.kind == "float":
+            pack("<f" if ctype.size == 4 else "<d", value)
+            return float(value)
+        number = operator.index(value)
+    except (error, OverflowError, TypeError, ValueError):
+        expected = f"a {ctype.name}" if ctype.kind == "float" else f"an integer ({ctype.name})"
+        raise UsageError(f"{who}: expected {expected}, got {value!r}") from None
     bits = 8 * ctype.size
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if ctype.kind == "int" else (0, 2**bits - 1)
-
-    def check_int(value: Any) -> Any:
-        try:
-            number = operator.index(value)
-        except TypeError:
-            raise UsageError(f"{who}: expected an integer ({ctype.name}), got {value!r}") from None
-        if low <= number <= high:
-            return number
+    if not low <= number <= high:
         raise UsageError(f"{who}: {number} is no {ctype.name}: expected {low} to {high}")
-
-    return check_int
-
-
-def _string(who: str) -> Callable[[Any], bytes]:
-    def check_string(value: Any) -> bytes:
-        if isinstance(value, str):
-            try:
-                value = value.encode("utf-8")
-            except UnicodeEncodeError:
-                raise UsageError(f"{who}: {value!r} has no UTF-8 form") from None
-        if not isinstance(value, bytes):
-            raise UsageError(f"{who}: expected a str, got {type(value).__name__}")
-        if b"\0" in value:
-            raise UsageError(f"{who}: a C string ends at its first NUL, and this one holds a NUL")
-        return value + b"\0"
-
-    return check_string
+    return number
 
 
-def _bytes(param: Param, who: str) -> Callable[[Any], bytes]:
-    code = _ELEMENT.get(param.type.kind, "")[param.unit : param.unit + 1] if param.unit > 1 else ""
-
-    def check_bytes(value: Any) -> bytes:
+def _string(who: str, value: Any) -> bytes:
+    """A C string."""
+    if isinstance(value, str):
         try:
-            return memoryview(value).tobytes()
-        except TypeError:
-            pass
-        if code and isinstance(value, Sequence) and not isinstance(value, str):
-            try:
-                return pack(f"<{len(value)}{code}", *value)
-            except error as reason:
-                raise UsageError(f"{who}: expected {param.type.name} values: {reason}") from None
-        expected = f"bytes or a list of {param.type.name}" if code else "bytes"
-        raise UsageError(f"{who}: expected {expected}, got {type(value).__name__}")
+            value = value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UsageError(f"{who}: {value!r} has no UTF-8 form") from None
+    if not isinstance(value, bytes):
+        raise UsageError(f"{who}: expected a str, got {type(value).__name__}")
+    if b"\0" in value:
+        raise UsageError(f"{who}: a C string ends at its first NUL, and this one holds a NUL")
+    return value + b"\0"
 
-    return check_bytes
+
+def _bytes(param: Param, who: str, value: Any) -> bytes:
+    """A buffer: from bytes, or from a list of its elements."""
+    try:
+        return memoryview(value).tobytes()
+    except TypeError:
+        pass
+    code = _ELEMENT.get(param.type.kind, "")[param.unit : param.unit + 1] if param.unit > 1 else ""
+    if code and isinstance(value, Sequence) and not isinstance(value, str):
+        try:
+            return pack(f"<{len(value)}{code}", *value)
+        except error as reason:
+            raise UsageError(f"{who}: expected {param.type.name} values: {reason}") from None
+    expected = f"bytes or a list of {param.type.name}" if code else "bytes"
+    raise UsageError(f"{who}: expected {expected}, got {type(value).__name__}")
 
 
 class Plan:
-    """How the arguments of one function travel.
+    """How the arguments of one ecall or ocall travel.
 
     ``given`` are the parameters that the caller passes, ``outs`` the buffers that come back. What
     comes back is the return value alone if there are no outs, the one out if the function returns
     nothing, else a named tuple of `result` (unless it returns nothing) and the outs.
-
-    Args:
-        function: an ecall or an ocall.
     """
 
     def __init__(self, function: Function) -> None:
@@ -135,12 +113,10 @@ class Plan:
         self.returns_value = function.returns.kind not in ("void", "result")
         self._names = [python_name(p.name) for p in self.given]
         self._checks = [self._check(p, f"{function.name}(): {p.name}") for p in self.given]
-        self._retval_check = self._retval()
         formats = [_slot_format(function.returns)]
         for param in function.params:
-            formats.append(
-                "QQ" if param.string else "Q" if param.pointer else _slot_format(param.type)
-            )
+            kind = _slot_format(param.type)
+            formats.append("QQ" if param.string else "Q" if param.pointer else kind)
         self._slots = Struct("<" + "".join(formats))
         self._arguments = Struct("<8x" + "".join(formats[1:]))
         self._return = Struct("<" + formats[0])
@@ -150,12 +126,8 @@ class Plan:
     @staticmethod
     def _check(param: Param, who: str) -> Callable[[Any], Any]:
         if param.string:
-            return _string(who)
-        return _bytes(param, who) if param.pointer else _scalar(param.type, who)
-
-    def _retval(self) -> Callable[[Any], Any]:
-        who = f"{self.function.name}(): the return value"
-        return _scalar(self.function.returns, who) if self.function.returns.size else lambda _: None
+            return partial(_string, who)
+        return partial(_bytes, param, who) if param.pointer else partial(_scalar, param.type, who)
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Checked values of the given parameters, by EDL name.
@@ -181,26 +153,21 @@ class Plan:
         bound |= kwargs
         missing = [key for key in names if key not in bound]
         if len(args) > len(names) or wrong or missing:
-            takes = ", ".join(names) or "no arguments"
-            problem = (
-                f"'{wrong[0]}' is unknown or given twice"
-                if wrong
-                else f"'{missing[0]}' is missing"
-                if missing
-                else f"{len(args)} arguments were given"
-            )
+            takes, problem = ", ".join(names) or "no arguments", f"{len(args)} arguments were given"
+            if wrong:
+                problem = f"'{wrong[0]}' is unknown or given twice"
+            elif missing:
+                problem = f"'{missing[0]}' is missing"
             raise UsageError(f"{name}() takes {takes}: {problem}. Its EDL: {self.function}")
         return tuple(bound[key] for key in names)
 
     def _check_size(self, param: Param, values: dict[str, Any]) -> None:
         expected, got = self.size(param, values), len(values[param.name])
         if got != expected:
-            why = (
-                f" ({param.count} = {values[param.count]})" if isinstance(param.count, str) else ""
-            )
-            raise UsageError(
-                f"{self.function.name}(): {param.name}: expected {expected} bytes{why}, got {got}"
-            )
+            count = param.count
+            why = f" ({count} = {values[count]})" if isinstance(count, str) else ""
+            where = f"{self.function.name}(): {param.name}"
+            raise UsageError(f"{where}: expected {expected} bytes{why}, got {got}")
 
     def size(self, param: Param, values: dict[str, Any]) -> int:
         """Bytes of a buffer, given the scalars."""
@@ -208,9 +175,8 @@ class Plan:
             return len(values[param.name])
         count = values[param.count] if isinstance(param.count, str) else param.count
         if count < 0:
-            raise UsageError(
-                f"{self.function.name}(): {param.count} = {count}: expected no less than 0"
-            )
+            where = f"{self.function.name}(): {param.count}"
+            raise UsageError(f"{where} = {count}: expected no less than 0")
         return int(count) * param.unit
 
     def pack(self, values: dict[str, Any], arena: tuple[int, int]) -> tuple[bytes, dict[str, int]]:
@@ -301,9 +267,10 @@ class Plan:
             raise UsageError(f"{self.function.name}() returned {returned!r}: expected {expected}")
         writes = []
         if has_retval:
-            writes.append((base, self._return.pack(self._retval_check(parts[0]))))
+            who = f"{self.function.name}(): the return value"
+            writes.append((base, self._return.pack(_scalar(self.function.returns, who, parts[0]))))
         for param, value in zip(self.outs, parts[has_retval:], strict=True):
-            content = _bytes(param, f"{self.function.name}(): {param.name}")(value)
+            content = _bytes(param, f"{self.function.name}(): {param.name}", value)
             self._check_size(param, values | {param.name: content})
             writes.append((addresses[param.name], content))
         return writes

@@ -14,7 +14,6 @@ other words in `UNSUPPORTED` are refused by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -143,11 +142,7 @@ def _grammar() -> Lark:
 
 
 def parse(text: str, file: str = "<edl>") -> Interface:
-    """Read an EDL file.
-
-    Args:
-        text: its contents.
-        file: its name, for error messages.
+    """Read the text of an EDL file.
 
     Raises:
         BuildError: with file, line, column and what was expected.
@@ -170,28 +165,23 @@ class _Reader:
         sections: dict[str, list[Function]] = {"trusted": [], "untrusted": []}
         names: set[str] = set()
         for section in _trees(tree):
-            body = _trees(section)[0]
-            into = sections[str(body.data)]
-            for node in _trees(body):
-                function = self._function(node, len(into), trusted=body.data == "trusted")
+            into = sections[str(section.data)]
+            for node in _trees(section):
+                function = self._function(node, len(into), trusted=section.data == "trusted")
                 if function.name in names:
                     self.refuse(_first(node), f"'{function.name}' is declared twice")
                 names.add(function.name)
                 into.append(function)
-        return Interface(tuple(sections["trusted"]), tuple(sections["untrusted"]))
+        return Interface(**{name: tuple(functions) for name, functions in sections.items()})
 
     def _syntax(self) -> Tree[Token]:
         try:
             return _grammar().parse(self.text)
         except UnexpectedCharacters as error:
             rest = self.text[error.pos_in_stream or 0 :]
-            what = (
-                "a comment that is not closed: expected */"
-                if rest.startswith("/*")
-                else (
-                    f"unexpected character {rest[:1]!r}: expected {_any_of(error.allowed or set())}"
-                )
-            )
+            what = f"unexpected character {rest[:1]!r}: expected {_any_of(error.allowed or set())}"
+            if rest.startswith("/*"):
+                what = "a comment that is not closed: expected */"
             raise BuildError(what, file=self.file, line=error.line, column=error.column) from None
         except UnexpectedToken as error:
             self._unexpected(error)
@@ -209,14 +199,16 @@ class _Reader:
         if str(token) in UNSUPPORTED:
             self.refuse(token, f"'{token}' is not supported: {UNSUPPORTED[str(token)]}")
 
-    def _function(self, node: Tree[Token], index: int, *, trusted: bool) -> Function:
-        tokens = _tokens(node)
-        public = [token for token in tokens if token.type == "PUBLIC"]
-        stars = [token for token in tokens if token.type == "STAR"]
-        names = [token for token in tokens if token.type == "NAME"]
-        words = _tokens(_trees(node)[0])
+    def _words(self, node: Tree[Token]) -> list[Token]:
+        """The words of a type, and of a name behind it if there is no star between."""
+        words = _tokens(node)
         for word in words:
             self._refuse_unsupported(word)
+        return words
+
+    def _function(self, node: Tree[Token], index: int, *, trusted: bool) -> Function:
+        public, stars, names = (_tokens(node, kind) for kind in ("PUBLIC", "STAR", "NAME"))
+        words = self._words(_trees(node)[0])
         if stars:
             self.refuse(stars[0], "a function cannot return a pointer: expected a type by value")
         name = names[0] if names else words.pop()
@@ -230,22 +222,22 @@ class _Reader:
 
     def _params(self, node: Tree[Token]) -> tuple[Param, ...]:
         nodes = [child for child in _trees(node) if child.data == "parameter"]
-        if len(nodes) == 1 and [str(token) for token in _all(nodes[0])] == ["void"]:
+        if len(nodes) == 1 and list(nodes[0].scan_values(bool)) == ["void"]:
             return ()
         params: dict[str, Param] = {}
-        where: dict[str, Token] = {}
+        where: list[Token] = []
         for child in nodes:
             param, name = self._param(child)
             if param.name in params:
                 self.refuse(name, f"two parameters are called '{name}'")
-            params[param.name], where[param.name] = param, name
-        for param in params.values():
-            self._check_count(param, params, where)
+            params[param.name] = param
+            where.append(name)
+        for param, name in zip(params.values(), where, strict=True):
+            self._check_count(param, params, name)
         return tuple(params.values())
 
-    def _check_count(self, param: Param, params: dict[str, Param], where: dict[str, Token]) -> None:
+    def _check_count(self, param: Param, params: dict[str, Param], token: Token) -> None:
         """A size in another parameter must be an integer; a string's length needs a slot."""
-        token = where[param.name]
         if isinstance(param.count, str):
             other = params.get(param.count)
             if other is None or other.pointer or other.type.kind not in ("int", "uint"):
@@ -258,13 +250,10 @@ class _Reader:
             self.refuse(token, f"'{slot_of_length(param)}' is the length of '{param.name}'")
 
     def _param(self, node: Tree[Token]) -> tuple[Param, Token]:
-        tokens, trees = _tokens(node), _trees(node)
-        stars = [token for token in tokens if token.type == "STAR"]
-        attributes = self._attributes([tree for tree in trees if tree.data == "attribute"])
-        words = _tokens(trees[-1])
-        for word in words:
-            self._refuse_unsupported(word)
-        name = tokens[-1] if stars else words.pop()
+        *before, last = _trees(node)
+        stars, attributes = _tokens(node, "STAR"), self._attributes(before)
+        words = self._words(last)
+        name = _tokens(node)[-1] if stars else words.pop()
         ctype, const = self._type(words, name)
         self._check_name(name)
         if len(stars) > 1:
@@ -313,10 +302,9 @@ class _Reader:
             word, *value = _tokens(node)
             self._refuse_unsupported(word)
             takes_value = word in ("size", "count")
-            if word not in ("in", "out", "string", "size", "count"):
-                self.refuse(
-                    word, f"unknown attribute '{word}': expected in, out, string, size or count"
-                )
+            if not takes_value and word not in ("in", "out", "string"):
+                known = "in, out, string, size or count"
+                self.refuse(word, f"unknown attribute '{word}': expected {known}")
             if word in found:
                 self.refuse(word, f"the attribute '{word}' is given twice")
             if takes_value != bool(value):
@@ -353,8 +341,9 @@ def slot_of_length(param: Param) -> str:
     return f"{param.name}_strlen"
 
 
-def _tokens(node: Tree[Token]) -> list[Token]:
-    return [child for child in node.children if isinstance(child, Token)]
+def _tokens(node: Tree[Token], kind: str = "") -> list[Token]:
+    tokens = [child for child in node.children if isinstance(child, Token)]
+    return [token for token in tokens if kind in ("", token.type)]
 
 
 def _trees(node: Tree[Token]) -> list[Tree[Token]]:
@@ -362,16 +351,7 @@ def _trees(node: Tree[Token]) -> list[Tree[Token]]:
 
 
 def _first(node: Tree[Token]) -> Token:
-    return next(_all(node))
-
-
-def _all(node: Tree[Token]) -> Iterator[Token]:
-    """Every token below, in the order of the text."""
-    for child in node.children:
-        if isinstance(child, Token):
-            yield child
-        else:
-            yield from _all(child)
+    return next(iter(node.scan_values(bool)))
 
 
 def _any_of(terminals: set[str]) -> str:

@@ -106,9 +106,8 @@ class Enclave:
             self.on_ocall(ocall, callback)
         for function in interface.trusted:
             if hasattr(type(self), function.name) or function.name in self.__dict__:
-                raise UsageError(
-                    f"the ecall '{function.name}' has the name of an Enclave attribute"
-                )
+                name = function.name
+                raise UsageError(f"the ecall '{name}' has the name of an Enclave attribute")
             setattr(self, function.name, _method(self, function))
 
     def __repr__(self) -> str:
@@ -174,25 +173,20 @@ class Enclave:
 
     def _refused(self, function: Function, reason: int, value: int) -> NoReturn:
         if reason == EXIT_NESTED:
-            message = "this thread was interrupted inside, and must be resumed first"
-            raise EcallFailed(
-                function.name, name_of(OE_REENTRANT_ECALL), OE_REENTRANT_ECALL, message
-            )
+            why = "this thread was interrupted inside, and must be resumed first"
+            self._failed(function, OE_REENTRANT_ECALL, why)
         code = value & 0xFFFFFFFF
         if reason != EXIT_ECALL_DONE or code in ABORTED:
-            self._lost = (
-                f"the program ended itself in {function.name}() ({name_of(code)})"
-                if reason == EXIT_ECALL_DONE
-                else f"{function.name}() left with the unknown reason {reason:#x}"
-            )
+            self._lost = f"the program ended itself in {function.name}() ({name_of(code)})"
+            if reason != EXIT_ECALL_DONE:
+                self._lost = f"{function.name}() left with the unknown reason {reason:#x}"
             raise EnclaveLost(f"{self.name} is lost: {self._lost}")
         self._failed(function, code)
 
-    def _failed(self, function: Function, code: int) -> NoReturn:
+    def _failed(self, function: Function, code: int, why: str = "") -> NoReturn:
         name = name_of(code)
-        raise EcallFailed(
-            function.name, name, code, MEANING.get(name, "see openenclave's result.h")
-        )
+        why = why or MEANING.get(name, "see openenclave's result.h")
+        raise EcallFailed(function.name, name, code, why)
 
     def _ocall(
         self, index: int, struct_gva: int, failure: BaseException | None
@@ -205,9 +199,8 @@ class Enclave:
         if failure is not None:
             return OE_FAILURE, failure
         if index >= len(self._ocalls):
-            return OE_NOT_FOUND, UsageError(
-                f"{self.name} made ocall {index}: its EDL declares none"
-            )
+            what = f"{self.name} made ocall {index}: its EDL declares none"
+            return OE_NOT_FOUND, UsageError(what)
         function, plan = self._ocalls[index]
         callback = self._callbacks.get(function.name)
         if callback is None:
@@ -264,16 +257,13 @@ def _method(enclave: Enclave, function: Function) -> Callable[..., Any]:
 
     method: Any = call if needs_struct(function) else empty
     method.__name__ = method.__qualname__ = function.name
-    method.__doc__ = (
-        f"{function}\n\nAn ecall of the enclave {enclave.name}, as its EDL declares it."
+    about = f"An ecall of the enclave {enclave.name}, as its EDL declares it."
+    method.__doc__ = f"{function}\n\n{about}"
+    either = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    method.__signature__ = inspect.Signature(
+        [
+            inspect.Parameter(python_name(p.name), either, annotation=python_type(p))
+            for p in plan.given
+        ]
     )
-    parameters = [
-        inspect.Parameter(
-            python_name(param.name),
-            inspect.Parameter.POSITIONAL_OR_KEYWORD,
-            annotation=python_type(param),
-        )
-        for param in plan.given
-    ]
-    method.__signature__ = inspect.Signature(parameters)
     return cast(Callback, method)

@@ -10,18 +10,18 @@ from tee_sim.view.exercise import Exercise, Prediction, cause_is, predict, seal
 from tee_sim.view.markup import Html
 from tee_sim.view.matrix import matrix_table
 from tee_sim.view.night import house, secret_house
-from tee_sim.view.picture import Picture
-from tee_sim.view.player import Frame, Player
+from tee_sim.view.player import Frame, Picture, Player
 from tee_sim.view.scene_bytes import bitmap, changed_blocks, memory_picture
 from tee_sim.view.scene_funnel import Stage, funnel
 from tee_sim.view.scene_memory import memory_map
-from tee_sim.view.scene_records import record_strip
+from tee_sim.view.scene_records import Group, record_strip
 from tee_sim.view.scene_screens import two_screens
 from tee_sim.view.scene_walk import page_walk
 
 __all__ = [
     "Exercise",
     "Frame",
+    "Group",
     "Html",
     "Picture",
     "Player",

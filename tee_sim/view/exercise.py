@@ -61,6 +61,13 @@ def matches(answer: object, sealed: str) -> bool:
     return seal(answer, salt) == sealed
 
 
+def _is_one_of(sealed: Sequence[str]) -> Predicate:
+    """A predicate: the answer is one of the sealed ones."""
+    for one in sealed:
+        matches("", one)  # refuses what is not sealed
+    return lambda answer: any(matches(answer, one) for one in sealed)
+
+
 def cause_is(*sealed: str) -> Predicate:
     """A predicate: the thing that the student hands in was stopped by the check meant here.
 
@@ -68,12 +75,13 @@ def cause_is(*sealed: str) -> Predicate:
     has one), a list of events (the last `Refusal` counts) or a `Recorder`. The check's name is
     sealed like any answer; more than one may be right.
     """
+    right = _is_one_of(sealed)
 
     def judge(answer: Any) -> Judgement:
         fired = _fired(answer)
         if not fired:
             return False, "no check refused anything there"
-        if any(matches(fired, one) for one in sealed):
+        if right(fired):
             return True, f"{fired} is what stopped it"
         return False, f"it was {fired} that fired: another cause than the one asked for"
 
@@ -104,24 +112,18 @@ class Exercise:
     """
 
     def __init__(
-        self,
-        question: str,
-        answer: str | Sequence[str] | Predicate,
-        *,
-        choices: Sequence[str] = (),
-        hints: Sequence[str] = (),
-    ) -> None:
+        self, question: str, answer: str | Sequence[str] | Predicate, *,
+        choices: Sequence[str] = (), hints: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.question, self.choices, self.hints = clean(question), tuple(choices), tuple(hints)
         self.solved = False
         self._given = 0
-        self._predicate = answer if callable(answer) else None
-        self._sealed: Sequence[str] = ()
-        if not callable(answer):
-            self._sealed = (answer,) if isinstance(answer, str) else tuple(answer)
         if len(self.choices) > 26:
             raise UsageError("an exercise has at most 26 choices")
-        for one in self._sealed:
-            matches("", one)
+        if callable(answer):
+            self._judge = answer
+        else:
+            self._judge = _is_one_of((answer,) if isinstance(answer, str) else tuple(answer))
 
     def __repr__(self) -> str:
         state = "solved" if self.solved else "not solved yet"
@@ -142,7 +144,8 @@ class Exercise:
         if problem:
             print(problem)
             return
-        self.solved, why = self._judge(picked)
+        verdict = self._judge(picked)
+        self.solved, why = verdict if isinstance(verdict, tuple) else (bool(verdict), "")
         if self.solved:
             print(f"Right: {why}." if why else "Right.")
             return
@@ -171,17 +174,24 @@ class Exercise:
             return self.choices[letters.index(letter)], ""
         return None, f"Answer with one of the choices, {letters[0]} to {letters[-1]}."
 
-    def _judge(self, answer: Any) -> tuple[bool, str]:
-        if self._predicate is None:
-            return any(matches(answer, one) for one in self._sealed), ""
-        verdict = self._predicate(answer)
-        return verdict if isinstance(verdict, tuple) else (bool(verdict), "")
-
 
 class Prediction:
-    """What a student expected, kept until it has happened. Made by `predict`."""
+    """What a student expects before the experiment, kept until it has happened.
 
-    def __init__(self, question: str, guess: str | None, choices: Sequence[str]) -> None:
+    Args:
+        question: what will happen?
+        guess: the expectation; None is "not yet", so that a notebook can run as it is.
+        choices: the possible guesses; none for any.
+
+    Raises:
+        UsageError: there are choices and the guess is none of them.
+    """
+
+    def __init__(
+        self, question: str, guess: str | None = None, *, choices: Sequence[str] = ()
+    ) -> None:
+        if guess is not None and choices and normalise(guess) not in map(normalise, choices):
+            raise UsageError(f"predict one of: {', '.join(choices)}")
         self.question, self.choices = clean(question), tuple(choices)
         self.guess = None if guess is None else clean(guess)
 
@@ -214,12 +224,4 @@ class Prediction:
         return card("prediction", self.question, lines)
 
 
-def predict(question: str, guess: str | None = None, *, choices: Sequence[str] = ()) -> Prediction:
-    """Record a prediction before the experiment; ``guess`` None is "not yet", so Run All is safe.
-
-    Raises:
-        UsageError: there are choices and the guess is none of them.
-    """
-    if guess is not None and choices and normalise(guess) not in map(normalise, choices):
-        raise UsageError(f"predict one of: {', '.join(choices)}")
-    return Prediction(question, guess, choices)
+predict = Prediction

@@ -11,21 +11,12 @@ _STYLE = asset("grid.css")
 
 
 def grid(
-    title: str,
-    head: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    marked: Sequence[tuple[int, int]] = (),
-    note: str = "",
-) -> Html:
-    """A captioned table; the first cell of each row is its heading.
+    title: str, head: Sequence[str], rows: Sequence[Sequence[str]], *,
+    marked: Sequence[tuple[int, int]] = (), note: str = "",
+) -> Html:  # fmt: skip
+    """A captioned table with a ``note`` below; the first cell of each row is its heading.
 
-    Args:
-        title: the caption.
-        head: one heading for each column.
-        rows: as many cells in each.
-        marked: (row, column) of cells to set in bold behind an arrow, both from 0.
-        note: a sentence below the table.
+    ``marked`` are (row, column) of cells to set in bold behind an arrow, both from 0.
 
     Raises:
         UsageError: a row does not fit the head.
@@ -33,11 +24,10 @@ def grid(
     if any(len(row) != len(head) for row in rows):
         raise UsageError(f"each row needs {len(head)} cells, like the head")
     top = "".join(f'<th scope="col">{esc(word)}</th>' for word in head)
-    strong = set(marked)
-    body = "".join(
-        "<tr>" + "".join(_cell(cell, j, (i, j) in strong) for j, cell in enumerate(row)) + "</tr>"
-        for i, row in enumerate(rows)
-    )
+    body = ""
+    for i, row in enumerate(rows):
+        cells = (_cell(cell, j, (i, j) in marked) for j, cell in enumerate(row))
+        body += f"<tr>{''.join(cells)}</tr>"
     below = f"<p>{esc(note)}</p>" if note else ""
     return Html(
         "Table",

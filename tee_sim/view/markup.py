@@ -45,23 +45,16 @@ def asset(name: str) -> str:
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
-def save(page: str, path: Path | str | None) -> str:
-    """Write ``page`` to ``path`` as UTF-8, if there is a path, and return it."""
-    if path is not None:
-        Path(path).write_text(page, encoding="utf-8")
-    return page
-
-
 class Html:
     """A piece of HTML that Jupyter shows and nbval compares.
 
     Args:
         kind: what it is, for its ``repr``, e.g. ``"Matrix"``.
         title: plain text.
-        body: the HTML, already escaped.
+        body: the HTML, already escaped; a `Player` has it made when it is shown.
     """
 
-    def __init__(self, kind: str, title: str, body: str) -> None:
+    def __init__(self, kind: str, title: str, body: str = "") -> None:
         self.kind, self.title, self.body = kind, clean(title), body
 
     def __repr__(self) -> str:
@@ -71,5 +64,8 @@ class Html:
         return self.body
 
     def to_html(self, path: Path | str | None = None) -> str:
-        """A self-contained page; also written to ``path`` if one is given."""
-        return save(document(self.title, self.body), path)
+        """A self-contained page; also written to ``path``, as UTF-8, if one is given."""
+        page = document(self.title or self.kind, self._repr_html_())
+        if path is not None:
+            Path(path).write_text(page, encoding="utf-8")
+        return page

@@ -35,10 +35,8 @@ _ALL_DARK = ".... " * 7
 def house(digit: int | None = None) -> bytes:
     """The picture: 64 rows of 64 pixels, a byte each, so 4096 bytes, one page.
 
-    A window lies inside one 16-byte column: its light changes blocks of that column only.
-
-    Args:
-        digit: 0 to 9, formed by the lit windows; None: all are dark.
+    A window lies inside one 16-byte column: its light changes blocks of that column only. The lit
+    windows form ``digit``, 0 to 9; without one all are dark.
     """
     if digit is not None and digit not in range(10):
         raise UsageError(f"the windows form a digit, 0 to 9, not {digit}")

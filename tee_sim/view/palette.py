@@ -49,10 +49,10 @@ OTHERS = (
 )
 
 
-def tint(colour: str, share: float = 0.18) -> str:
-    """``colour`` mixed into white; ``share`` (0 to 1) says how much of it remains."""
+def tint(colour: str) -> str:
+    """18 percent of ``colour`` mixed into white."""
     parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return "#" + "".join(f"{round(255 - (255 - part) * share):02x}" for part in parts)
+    return "#" + "".join(f"{round(255 - (255 - part) * 0.18):02x}" for part in parts)
 
 
 def owner_styles(owners: list[str]) -> dict[str, Style]:

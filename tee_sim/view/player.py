@@ -12,12 +12,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from tee_sim.errors import UsageError
-from tee_sim.view.markup import asset, clean, document, esc, save
+from tee_sim.view.markup import Html, asset, clean, esc
 from tee_sim.view.svg import describe, still
 
 SCRIPT = asset("player.js")
@@ -51,12 +50,18 @@ class Frame:
     alt: str
 
 
-class Player:
-    """Frames and the step that is shown.
+class Picture(Html):
+    """One `Frame` with a title, and nothing to press. No widget is involved."""
 
-    Args:
-        frames: at least one.
-        title: a few words, shown above the drawing.
+    def __init__(self, frame: Frame, title: str = "") -> None:
+        caption = f'<p class="tee-caption">{esc(frame.caption)}</p>' if frame.caption else ""
+        super().__init__("Picture", title)
+        self.frame = frame
+        self.body = _figure(frame, self.title, f"<style>{STYLE}</style>", caption)
+
+
+class Player(Html):
+    """Frames below a title, and the step that is shown.
 
     Raises:
         UsageError: there is no frame, or a frame is not a well-formed ``<svg>`` element.
@@ -67,8 +72,8 @@ class Player:
             raise UsageError("a Player needs at least one Frame")
         for i, frame in enumerate(frames):
             _require_svg(frame.svg, i)
+        super().__init__("Picture in steps", title)
         self.frames = tuple(frames)
-        self.title = clean(title)
         self._step = 0
         self._widget: Any = None
 
@@ -111,12 +116,8 @@ class Player:
             self._widget.text = repr(self)
         return self._widget
 
-    def to_html(self, path: Path | str | None = None) -> str:
-        """One page that steps with no kernel and no network; also written to ``path`` if given."""
-        return save(document(self.title or "Picture in steps", self.fragment()), path)
-
-    def fragment(self) -> str:
-        """The same as a piece of HTML: the first frame, then the script that steps."""
+    def _repr_html_(self) -> str:
+        """The first frame, then the script that steps, with no kernel and no network."""
         state = json.dumps({"frames": self._state(), "title": self.title}, sort_keys=True)
         script = SCRIPT.replace("export default { render };", _WAKE)
         return (
@@ -127,35 +128,34 @@ class Player:
 
     def _still(self) -> str:
         """The first frame and all captions, for a page that runs no script."""
-        frame = self.frames[0]
-        title = f'<p class="tee-title">{esc(self.title)}</p>' if self.title else ""
-        steps = "".join(f"<li>{esc(f.caption)} {esc(f.alt)}</li>" for f in self.frames)
-        more = f'<details class="tee-steps"><summary>All steps as text</summary><ol>{steps}</ol>'
-        return (
-            f'<figure class="tee-player">{title}'
-            f'<div class="tee-stage">{still(frame.svg, self.title, frame.alt)}</div>'
-            f'<p class="tee-caption">{esc(frame.caption)}</p>'
-            + (f"{more}</details>" if len(self) > 1 else "")
-            + "</figure>"
-        )
+        below = f'<p class="tee-caption">{esc(self.frames[0].caption)}</p>'
+        if len(self) > 1:
+            steps = "".join(f"<li>{esc(f.caption)} {esc(f.alt)}</li>" for f in self.frames)
+            summary = "<summary>All steps as text</summary>"
+            below += f'<details class="tee-steps">{summary}<ol>{steps}</ol></details>'
+        return _figure(self.frames[0], self.title, "", below)
 
     def _state(self) -> list[dict[str, str]]:
         """The frames as the page gets them."""
-        return [
-            {
-                "svg": describe(f.svg, self.title, f.alt),
-                "caption": clean(f.caption),
-                "alt": clean(f.alt),
-            }
-            for f in self.frames
-        ]
+        states = []
+        for frame in self.frames:
+            svg = describe(frame.svg, self.title, frame.alt)
+            states.append({"svg": svg, "caption": clean(frame.caption), "alt": clean(frame.alt)})
+        return states
 
     def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, Any], dict[str, Any]]:
         """The widget for a live notebook, HTML for a published one, text for a comparison."""
-        data = dict(self.widget.mimebundle())
-        data["text/plain"] = repr(self)
-        data["text/html"] = self.fragment()
-        return data, {}
+        data, _ = self.widget._repr_mimebundle_()
+        return {**data, "text/plain": repr(self), "text/html": self._repr_html_()}, {}
+
+
+def _figure(frame: Frame, title: str, style: str, below: str) -> str:
+    """A drawing between its title and what stands below it."""
+    above = f'<p class="tee-title">{esc(title)}</p>' if title else ""
+    return (
+        f'<figure class="tee-player">{style}{above}'
+        f'<div class="tee-stage">{still(frame.svg, title, frame.alt)}</div>{below}</figure>'
+    )
 
 
 def _require_svg(svg: str, index: int) -> None:

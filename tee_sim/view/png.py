@@ -14,14 +14,10 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def gray_png(data: bytes, width: int) -> bytes:
-    """``data`` as a picture: one byte is one pixel, 0 black and 255 white.
+    """``data`` as a picture ``width`` pixels wide: one byte is one pixel, 0 black and 255 white.
 
-    Args:
-        data: the pixels, row by row; the last row is filled up with white.
-        width: pixels in a row.
-
-    The compression is "stored", because two versions of zlib may compress differently, and
-    stored outputs of notebooks are compared.
+    The last row is filled up with white. The compression is "stored", because two versions of zlib
+    may compress differently, and stored outputs of notebooks are compared.
     """
     rows = [data[i : i + width].ljust(width, b"\xff") for i in range(0, len(data), width)]
     header = struct.pack(">IIBBBBB", width, len(rows), 8, 0, 0, 0, 0)

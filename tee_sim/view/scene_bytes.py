@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 from tee_sim.errors import UsageError
 from tee_sim.view import palette as c
 from tee_sim.view.markup import clean
-from tee_sim.view.picture import Picture
-from tee_sim.view.player import Frame
+from tee_sim.view.player import Frame, Picture
 from tee_sim.view.png import gray_png
 from tee_sim.view.svg import Canvas, num
 from tee_sim.view.text import wrap
@@ -17,40 +17,28 @@ Panel = tuple[str, bytes, set[int] | None]
 """Title, the bytes, and the indices of the blocks that changed (None: not compared)."""
 
 _COLUMNS, _SIDE, _STEP = 3, 272, 300
+_ROW, _BLOCK = 64, 16
+"""Bytes in a row of a picture, and in a block of AES."""
 
 
-def changed_blocks(before: bytes, after: bytes, block: int = 16) -> set[int]:
-    """Indices of the blocks of ``block`` bytes in which two memory images differ."""
-    size = max(len(before), len(after))
-    return {
-        i // block
-        for i in range(0, size, block)
-        if before[i : i + block] != after[i : i + block]
-    }  # fmt: skip
+def changed_blocks(before: bytes, after: bytes) -> set[int]:
+    """Indices of the AES blocks in which two memory images differ."""
+    pairs = zip_longest(_blocks(before), _blocks(after))
+    return {i for i, (one, two) in enumerate(pairs) if one != two}
 
 
-def memory_picture(
-    panels: Sequence[Panel],
-    width_bytes: int = 64,
-    *,
-    block: int = 16,
-    title: str = "Memory as a picture",
-) -> Picture:
-    """Draw memory images side by side, one gray pixel for each byte.
+def _blocks(data: bytes) -> list[bytes]:
+    return [data[i : i + _BLOCK] for i in range(0, len(data), _BLOCK)]
 
-    Args:
-        panels: ``(title, data, changed)``; ``changed`` holds indices of blocks, or is None.
-        width_bytes: bytes in a row of the picture; a multiple of ``block``.
-        block: bytes in a block, 16 for AES and 64 for a cache line.
-        title: shown above the drawing.
+
+def memory_picture(panels: Sequence[Panel], *, title: str = "Memory as a picture") -> Picture:
+    """Draw memory images side by side, one gray pixel for each byte, 64 bytes in a row.
 
     Raises:
-        UsageError: no panels, an empty one, or a block that does not fit the row.
+        UsageError: no panels, or an empty one.
     """
     if not panels or any(not data for _, data, _ in panels):
         raise UsageError("memory_picture needs at least one panel, and bytes in each")
-    if width_bytes % block:
-        raise UsageError(f"a row of {width_bytes} bytes does not hold whole blocks of {block}")
     canvas, bottom, top = Canvas(), 0.0, 0.0
     names = [wrap(clean(name), _SIDE, 14, bold=True, lines=2) for name, _, _ in panels]
     for i, panel in enumerate(panels):
@@ -58,40 +46,34 @@ def memory_picture(
         if i == start:
             top = bottom + 12 + 18 * max(len(name) for name in names[start : start + _COLUMNS])
         x = 14 + _STEP * (i % _COLUMNS)
-        canvas.lines(x, top + 10 - 18 * len(names[i]), names[i], step=18, bold=True)
-        bottom = max(bottom, _panel(canvas, x, top, panel, width_bytes, block))
-    words = f"Each pixel is a byte: black 0x00, white 0xff. A row is {width_bytes} bytes."
+        canvas.lines(x, top + 10 - 18 * len(names[i]), names[i], bold=True)
+        bottom = max(bottom, _panel(canvas, x, top, panel))
+    words = f"Each pixel is a byte: black 0x00, white 0xff. A row is {_ROW} bytes."
     canvas.text(14, bottom + 14, words, size=13, fill=c.SOFT_INK)
-    alt = "; ".join(f"{name}: {_count(data, changed, block)}" for name, data, changed in panels)
+    alt = "; ".join(f"{name}: {_count(data, changed)}" for name, data, changed in panels)
     return Picture(Frame(canvas.svg(bottom + 28), "", alt), title)
 
 
-def _count(data: bytes, changed: set[int] | None, block: int) -> str:
-    total = -(-len(data) // block)
+def _count(data: bytes, changed: set[int] | None) -> str:
+    blocks = _blocks(data)
     if changed is None:
-        return f"{len(set(_blocks(data, block)))} different values in {total} blocks"
-    return f"{len(changed)} of {total} blocks changed"
+        return f"{len(set(blocks))} different values in {len(blocks)} blocks"
+    return f"{len(changed)} of {len(blocks)} blocks changed"
 
 
-def _blocks(data: bytes, block: int) -> list[bytes]:
-    return [data[i : i + block] for i in range(0, len(data), block)]
-
-
-def _panel(
-    canvas: Canvas, x: float, y: float, panel: Panel, width_bytes: int, block: int
-) -> float:  # fmt: skip
+def _panel(canvas: Canvas, x: float, y: float, panel: Panel) -> float:
     """One memory image with its count; returns where the next row of panels may start."""
     _, data, changed = panel
-    scale = _SIDE / width_bytes
-    height = -(-len(data) // width_bytes) * scale
-    canvas.image(x, y, _SIDE, height, gray_png(data, width_bytes))
+    scale = _SIDE / _ROW
+    height = -(-len(data) // _ROW) * scale
+    canvas.image(x, y, _SIDE, height, gray_png(data, _ROW))
     canvas.rect(x, y, _SIDE, height, fill="none", stroke=c.LINE)
     if changed:
-        outline = _outline(changed, width_bytes // block, x, y, block * scale, scale)
+        outline = _outline(changed, _ROW // _BLOCK, x, y, _BLOCK * scale, scale)
         canvas.path(outline, stroke=c.WHITE, thick=3)
         canvas.path(outline, stroke=c.VERMILION, thick=1.5)
-    text = wrap(_count(data, changed, block), _SIDE, 13)
-    canvas.lines(x, y + height + 18, text, size=13, step=17, fill=c.SOFT_INK)
+    text = wrap(_count(data, changed), _SIDE, 13)
+    canvas.lines(x, y + height + 18, text, 17, size=13, fill=c.SOFT_INK)
     return y + height + 18 + 17 * len(text)
 
 
@@ -136,7 +118,8 @@ def bitmap(
     if real is not None and len(real) != len(cells):
         raise UsageError(f"{len(cells)} bits recovered, but the true bitmap has {len(real)}")
     canvas = Canvas()
-    wrong = _wrong(cells, real)
+    pairs = enumerate(zip(cells, real or cells, strict=True))
+    wrong = {i for i, (cell, true) in pairs if cell is not None and cell != true}
     bottom = _grid(canvas, 14, "Recovered", cells, width, wrong)
     words = f"{len(cells)} bits"
     if real is not None:
@@ -154,13 +137,6 @@ def _bit(value: int | bool | str | None) -> int | None:
     if value in (0, 1, "0", "1"):
         return int(value)
     raise UsageError(f"{value!r} is not a bit: use 0, 1, or None for one that was not recovered")
-
-
-def _wrong(cells: list[int | None], real: list[int | None] | None) -> set[int]:
-    if real is None:
-        return set()
-    pairs = enumerate(zip(cells, real, strict=True))
-    return {i for i, (cell, true) in pairs if cell is not None and cell != true}
 
 
 def _grid(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tee_sim.errors import UsageError
 from tee_sim.view import palette as c
@@ -39,13 +39,11 @@ class Stage:
 
     def __post_init__(self) -> None:
         if self.verdict not in _WORDS:
-            raise UsageError(
-                f"stage {self.name!r}: verdict {self.verdict!r} must be one of {', '.join(_WORDS)}"
-            )
+            known = ", ".join(_WORDS)
+            raise UsageError(f"stage {self.name!r}: verdict {self.verdict!r} is none of {known}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """A stage with its place."""
 
     stage: Stage
@@ -59,19 +57,20 @@ def funnel(steps: Sequence[Stage], title: str = "One access") -> Player:
 
     A gate opens (pass), stays closed (refuse), or has no doors at all (off). Stages behind the
     first refusal are drawn as never reached.
-
-    Args:
-        steps: the stages in the order in which the access meets them.
-        title: shown above the drawing.
     """
     if not steps:
         raise UsageError("a funnel needs at least one Stage")
     rows = _layout(steps)
     refused = next((i for i, s in enumerate(steps) if s.verdict == "refuse"), len(steps))
-    frames = [Frame(_draw(rows, -1, refused), "The access starts.", _alt(steps, -1))]
+    names = ", ".join(stage.name for stage in steps)
+    alt = f"A path with {len(steps)} stages that the access will meet: {names}."
+    frames = [Frame(_draw(rows, -1, refused), "The access starts.", alt)]
+    past: list[str] = []
     for i, stage in enumerate(steps[: refused + 1]):
+        past.append(f"{stage.name}: {_WORDS[stage.verdict]}")
         caption = f"{stage.name}: {stage.detail} ({_WORDS[stage.verdict]})"
-        frames.append(Frame(_draw(rows, i, refused), caption, _alt(steps, i)))
+        alt = f"The path so far. {'; '.join(past)}."
+        frames.append(Frame(_draw(rows, i, refused), caption, alt))
     return Player(frames, title)
 
 
@@ -111,10 +110,9 @@ def _pipe(canvas: Canvas, row: _Row, reached: bool) -> None:
     else:
         canvas.line(_PIPE, top, _PIPE, mid - 4 if stops else end, stroke=c.BLUE, thick=5)
     if row.stage.verdict == "info":
-        canvas.path(
-            f"M{_PIPE} {mid - 10}l10 10l-10 10l-10 -10z",
-            fill=c.WHITE, stroke=c.BLUE if reached else "#b0b0b0", thick=2.5,
-        )  # fmt: skip
+        ink = c.BLUE if reached else "#b0b0b0"
+        diamond = f"M{_PIPE} {mid - 10}l10 10l-10 10l-10 -10z"
+        canvas.path(diamond, fill=c.WHITE, stroke=ink, thick=2.5)
     else:
         _gate(canvas, mid, row.stage.verdict if reached else "")
 
@@ -143,8 +141,7 @@ def _words(canvas: Canvas, row: _Row, reached: bool, never: bool) -> None:
     name = clean(stage.name)
     canvas.text(_TEXT, y + 24, name, size=15, bold=True, fill=ink, room=_BADGE - _TEXT - 20)
     if not reached:
-        words = "never reached" if never else ""
-        canvas.text(_BADGE, y + 24, words, size=13, fill="#6b6b6b")
+        canvas.text(_BADGE, y + 24, "never reached" if never else "", size=13, fill=ink)
         return
     canvas.lines(_TEXT, y + 44, row.detail)
     if stage.source:
@@ -172,11 +169,3 @@ def _end(canvas: Canvas, y: float, done: bool, stopped: bool) -> None:
         canvas.text(_TEXT, y + 18, "The access does not happen.", size=15, bold=True)
     else:
         canvas.text(_TEXT, y + 18, "?", size=15, bold=True, fill="#6b6b6b")
-
-
-def _alt(steps: Sequence[Stage], shown: int) -> str:
-    if shown < 0:
-        names = ", ".join(stage.name for stage in steps)
-        return f"A path with {len(steps)} stages that the access will meet: {names}."
-    past = "; ".join(f"{s.name}: {_WORDS[s.verdict]}" for s in steps[: shown + 1])
-    return f"The path so far. {past}."

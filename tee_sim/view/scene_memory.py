@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
+from operator import itemgetter
 
 from tee_sim.errors import UsageError
 from tee_sim.units import KIB, MIB, PAGE
 from tee_sim.view.markup import clean
 from tee_sim.view.palette import INK, LINE, SOFT_INK, WHITE, Style, owner_styles
-from tee_sim.view.picture import Picture
-from tee_sim.view.player import Frame
+from tee_sim.view.player import Frame, Picture
 from tee_sim.view.svg import WIDTH, Canvas, num
 from tee_sim.view.text import shorten, text_width, wrap
 
@@ -32,9 +33,13 @@ def memory_map(regions: Sequence[Region], title: str = "Who owns each page") -> 
     Raises:
         UsageError: a region is empty, or two of them overlap.
     """
-    rows = sorted(regions, key=lambda region: region[1])
+    rows = sorted(
+        ((clean(label), start, size, clean(owner), clean(note))
+         for label, start, size, owner, note in regions),
+        key=itemgetter(1),
+    )  # fmt: skip
     _require_apart(rows)
-    styles = owner_styles([clean(row[3]) for row in rows])
+    styles = owner_styles([owner for _, _, _, owner, _ in rows])
     canvas = Canvas()
     canvas.text(_LEFT - 12, 20, "address", size=13, anchor="end", fill=SOFT_INK)
     canvas.text(_LEFT, 20, "not to scale; small squares are pages", size=13, fill=SOFT_INK)
@@ -42,7 +47,7 @@ def memory_map(regions: Sequence[Region], title: str = "Who owns each page") -> 
     for row in rows:
         if row[1] > end:
             y = _gap(canvas, y, row[1] - end)
-        y = _region(canvas, y, row, styles[clean(row[3])])
+        y = _region(canvas, y, row, styles[row[3]])
         end = row[1] + row[2]
     canvas.text(_LEFT - 12, y + 5, f"{end:#x}", size=13, mono=True, anchor="end")
     height = _legend(canvas, y + 28, rows, styles)
@@ -77,19 +82,19 @@ def amount(size: int) -> str:
 
 def _region(canvas: Canvas, y: float, row: Region, style: Style) -> float:
     """One block with its label, its owner and its note; returns where the next one starts."""
-    label, start, size, owner, note = (clean(v) if isinstance(v, str) else v for v in row)
-    notes = wrap(str(note), WIDTH - _NOTE - 12, 13, lines=2) if note else []
+    label, start, size, owner, note = row
+    notes = wrap(note, WIDTH - _NOTE - 12, 13, lines=2) if note else []
     height = _ROW + 17 * max(0, len(notes) - 1)
     canvas.text(_LEFT - 12, y + 5, f"{start:#x}", size=13, mono=True, anchor="end")
     canvas.fill(_LEFT, y, _BLOCK, height, style)
-    name = shorten(str(label), _BLOCK - 36, 14, bold=True)
+    name = shorten(label, _BLOCK - 36, 14, bold=True)
     plate = text_width(name, 14, bold=True) + 16
     canvas.rect(_LEFT + 10, y + 6, plate, 22, stroke=LINE, radius=3)
     canvas.text(_LEFT + 18, y + 21.5, name, size=14, bold=True)
-    _squares(canvas, _LEFT + 10, y + height - 13, int(size))
-    words = f"{owner or 'nobody'} ({amount(int(size))})"
+    _squares(canvas, _LEFT + 10, y + height - 13, size)
+    words = f"{owner or 'nobody'} ({amount(size)})"
     canvas.text(_NOTE, y + 18, words, size=14, bold=True, room=WIDTH - _NOTE - 12)
-    canvas.lines(_NOTE, y + 36, notes, size=13, step=17, fill=SOFT_INK)
+    canvas.lines(_NOTE, y + 36, notes, 17, size=13, fill=SOFT_INK)
     return y + height
 
 
@@ -111,17 +116,13 @@ def _gap(canvas: Canvas, y: float, size: int) -> float:
     return y + _GAP
 
 
-def _totals(rows: Sequence[Region]) -> dict[str, int]:
-    totals: dict[str, int] = {}
-    for _, _, size, owner, _ in rows:
-        totals[clean(owner)] = totals.get(clean(owner), 0) + size
-    return totals
-
-
 def _legend(canvas: Canvas, y: float, rows: Sequence[Region], styles: dict[str, Style]) -> float:
     """A swatch, the owner and what it owns; returns the height of the drawing."""
+    totals: Counter[str] = Counter()
+    for _, _, size, owner, _ in rows:
+        totals[owner] += size
     x = 20.0
-    for owner, size in _totals(rows).items():
+    for owner, size in totals.items():
         words = shorten(f"{owner or 'nobody'}: {amount(size)}", WIDTH - 100, 13)
         wide = 38 + text_width(words, 13) + 24
         if x + wide > WIDTH and x > 20:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tee_sim.errors import UsageError
 from tee_sim.view import palette as c
@@ -12,81 +12,51 @@ from tee_sim.view.player import Frame, Player
 from tee_sim.view.svg import WIDTH, Canvas, num
 from tee_sim.view.text import wrap
 
-Record = tuple[str, str]
-"""Kind (``"ECREATE"``, ``"EADD"``, ``"EEXTEND"``, ...) and what the record says."""
-
 _CELL, _MOST_CELLS, _ROWS = 15, 16, 12
 _KIND, _CELLS, _TEXT, _DIGEST = 30, 150, 420, 720
 _STYLES = {"ECREATE": c.Style(c.BLUE, "dots"), "EADD": c.Style(c.ORANGE, "diagonal")}
 _OTHER = c.Style(c.GREEN, "horizontal")
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """One record and the EEXTENDs that follow it; or several groups folded into one row."""
+class Group(NamedTuple):
+    """One measured record and the EEXTENDs that follow it.
+
+    Attributes:
+        kind: ``"ECREATE"``, ``"EADD"``, ...
+        text: what the record says.
+        extends: how many EEXTENDs follow.
+        digest: the running digest after them; empty to show none.
+        folded: of how many groups this row is the sum; 0 for a group by itself.
+    """
 
     kind: str
     text: str
-    extends: int
-    digest: str
+    extends: int = 0
+    digest: bytes = b""
     folded: int = 0
 
 
 def record_strip(
-    records: Sequence[Record],
-    title: str = "The measurement grows",
-    digests: Sequence[bytes | str] | None = None,
-    *,
-    rows: int = _ROWS,
+    groups: Sequence[Group], title: str = "The measurement grows", *, rows: int = _ROWS
 ) -> Player:
-    """Draw measurement records group by group: an EADD and its EEXTENDs are one group.
-
-    Args:
-        records: ``(kind, text)``. A kind that ends in ``EXTEND`` joins the group before it.
-        title: shown above the drawing.
-        digests: the running digest after each record, or after each group; without it none is
-            shown.
-        rows: more groups than this are folded in the middle.
-
-    Raises:
-        UsageError: no records, or ``digests`` fits neither the records nor the groups.
-    """
-    if not records:
-        raise UsageError("record_strip needs at least one record")
-    groups = _fold(_group(records, digests), rows)
-    frames = []
-    for i, group in enumerate(groups):
-        then = f" The digest so far is {group.digest}." if group.digest else ""
-        frames.append(Frame(_draw(groups, i), _caption(group) + then, _alt(groups[: i + 1])))
+    """Draw what is measured, group by group; more than ``rows`` are folded in the middle."""
+    if not groups:
+        raise UsageError("record_strip needs at least one Group")
+    cleaned = [group._replace(kind=clean(group.kind), text=clean(group.text)) for group in groups]
+    strip, frames = _fold(cleaned, rows), []
+    for i, group in enumerate(strip):
+        then = f" The digest so far is {short(group.digest)}." if group.digest else ""
+        frames.append(Frame(_draw(strip, i), _caption(group) + then, _alt(strip[: i + 1])))
     return Player(frames, title)
 
 
-def short(digest: bytes | str) -> str:
+def short(digest: bytes) -> str:
     """The first eight and the last four hex digits of a digest."""
-    text = digest.hex() if isinstance(digest, bytes) else clean(digest)
+    text = digest.hex()
     return text if len(text) <= 16 else f"{text[:8]}…{text[-4:]}"
 
 
-def _group(records: Sequence[Record], digests: Sequence[bytes | str] | None) -> list[_Group]:
-    starts = [i for i, (kind, _) in enumerate(records) if i == 0 or not kind.endswith("EXTEND")]
-    ends = [*starts[1:], len(records)]
-    if digests is None:
-        after = [""] * len(starts)
-    elif len(digests) == len(records):
-        after = [short(digests[end - 1]) for end in ends]
-    elif len(digests) == len(starts):
-        after = [short(digest) for digest in digests]
-    else:
-        raise UsageError(
-            f"{len(digests)} digests fit neither {len(records)} records nor {len(starts)} groups"
-        )
-    return [
-        _Group(clean(records[start][0]), clean(records[start][1]), end - start - 1, digest)
-        for start, end, digest in zip(starts, ends, after, strict=True)
-    ]
-
-
-def _fold(groups: list[_Group], rows: int) -> list[_Group]:
+def _fold(groups: list[Group], rows: int) -> list[Group]:
     """At most ``rows`` groups: the middle ones become one row that says how many they are."""
     if len(groups) <= rows:
         return groups
@@ -96,22 +66,22 @@ def _fold(groups: list[_Group], rows: int) -> list[_Group]:
     text = f"{len(middle)} more of the same kind of group"
     if len({group.kind for group in middle}) > 1:
         text = f"{len(middle)} more groups"
-    fold = _Group(middle[-1].kind, text, extends, middle[-1].digest, folded=len(middle))
+    fold = Group(middle[-1].kind, text, extends, middle[-1].digest, len(middle))
     return [*groups[:head], fold, *groups[-tail:]]
 
 
-def _caption(group: _Group) -> str:
+def _caption(group: Group) -> str:
     if group.folded:
         return f"{group.text}, with {group.extends} EEXTEND records."
     more = f" Then {group.extends} EEXTEND record{'s' if group.extends != 1 else ''}."
     return f"{group.kind}: {group.text}." + (more if group.extends else "")
 
 
-def _draw(groups: Sequence[_Group], shown: int) -> str:
+def _draw(groups: Sequence[Group], shown: int) -> str:
     canvas = Canvas()
-    for x, words in ((_KIND, "record"), (_CELLS, "EEXTEND records"), (_TEXT, "what is measured")):
+    heads = {_KIND: "record", _CELLS: "EEXTEND records", _TEXT: "what is measured"}
+    for x, words in (heads | {_DIGEST: "digest so far"}).items():
         canvas.text(x, 20, words, size=13, fill=c.SOFT_INK)
-    canvas.text(_DIGEST, 20, "digest so far", size=13, fill=c.SOFT_INK)
     y = 30.0
     for i, group in enumerate(groups):
         text = wrap(group.text, _DIGEST - _TEXT - 16, 13, lines=2)
@@ -128,7 +98,7 @@ def _draw(groups: Sequence[_Group], shown: int) -> str:
     return canvas.svg(y + 8)
 
 
-def _row(canvas: Canvas, y: float, group: _Group, text: list[str], newest: bool) -> None:
+def _row(canvas: Canvas, y: float, group: Group, text: list[str], newest: bool) -> None:
     """One group: its first record, a cell for each EEXTEND, the text, the digest."""
     style = _STYLES.get(group.kind, _OTHER)
     if group.folded:
@@ -143,10 +113,10 @@ def _row(canvas: Canvas, y: float, group: _Group, text: list[str], newest: bool)
         canvas.path(f"M{_CELLS} {num(y + 9)}{cells}", fill=c.tint(c.SKY))
     if many:
         canvas.text(_CELLS + _CELL + 4, y + 24, f"{group.extends} records", size=13, bold=True)
-    canvas.lines(_TEXT, y + 24, text, size=13, step=17)
-    canvas.text(_DIGEST, y + 24, group.digest, size=14, mono=True, bold=newest, room=160)
+    canvas.lines(_TEXT, y + 24, text, 17, size=13)
+    canvas.text(_DIGEST, y + 24, short(group.digest), size=14, mono=True, bold=newest, room=160)
 
 
-def _alt(groups: Sequence[_Group]) -> str:
+def _alt(groups: Sequence[Group]) -> str:
     parts = [_caption(group).rstrip(".") for group in groups]
     return f"A strip of {len(groups)} groups of records: " + "; ".join(parts) + "."

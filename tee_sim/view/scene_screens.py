@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tee_sim.errors import UsageError
 from tee_sim.view import palette as c
@@ -16,14 +16,12 @@ ScreenRow = tuple[str, str, str]
 """What the operator did, what the operator then sees, what the owner then sees."""
 
 _LEFT, _PANEL, _RIGHT = 44, 414, 474
-_SIZE, _STEP = 13, 18
+_TOP, _SIZE, _STEP = 46, 13, 18
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One moment with its place and its text, set."""
+class _Row(NamedTuple):
+    """One moment: what was done, and what each screen shows, broken into lines."""
 
-    y: float
     did: list[str]
     left: list[str]
     right: list[str]
@@ -48,38 +46,31 @@ def two_screens(rows: Sequence[ScreenRow], title: str = "Two screens") -> Player
     """
     if not rows:
         raise UsageError("two_screens needs at least one row")
-    placed = _layout(rows)
+    moments = [_set(*row) for row in rows]
     frames = []
     for i, (did, operator, owner) in enumerate(rows):
         alt = f"Operator's screen: {operator or 'nothing'}. Owner's screen: {owner or 'nothing'}."
-        frames.append(Frame(_draw(placed, i), f"The operator: {did}", alt))
+        frames.append(Frame(_draw(moments, i), f"The operator: {did}", alt))
     return Player(frames, title)
 
 
-def _layout(rows: Sequence[ScreenRow]) -> list[_Row]:
-    placed, y = [], 46.0
-    for row in rows:
-        did, left, right = (clean(text) for text in row)
-        placed.append(
-            _Row(
-                y,
-                wrap(did, WIDTH - _LEFT - 20, 14, bold=True, lines=2),
-                wrap(left, _PANEL - 24, _SIZE, mono=True, lines=8) if left else [],
-                wrap(right, _PANEL - 24, _SIZE, mono=True, lines=8) if right else [],
-            )
-        )
-        y += placed[-1].height
-    return placed
+def _set(did: str, *seen: str) -> _Row:
+    """One moment's words as lines that fit."""
+    left, right = (
+        wrap(clean(text), _PANEL - 24, _SIZE, mono=True, lines=8) if text else [] for text in seen
+    )
+    return _Row(wrap(clean(did), WIDTH - _LEFT - 20, 14, bold=True, lines=2), left, right)
 
 
 def _draw(rows: Sequence[_Row], shown: int) -> str:
     canvas = Canvas()
     _heading(canvas, _LEFT, "Operator: rules everything outside", c.DEEP_VERMILION)
     _heading(canvas, _RIGHT, "Owner: whose program runs inside", c.BLUE)
-    bottom = rows[-1].y + rows[-1].height
-    canvas.line(20, 46, 20, bottom - 8, stroke=c.LINE, thick=2)
+    y, bottom = float(_TOP), _TOP + sum(row.height for row in rows)
+    canvas.line(20, y, 20, bottom - 8, stroke=c.LINE, thick=2)
     for i, row in enumerate(rows):
-        _moment(canvas, row, i + 1, reached=i <= shown, now=i == shown)
+        _moment(canvas, y, row, i + 1, reached=i <= shown, now=i == shown)
+        y += row.height
     return canvas.svg(bottom)
 
 
@@ -90,28 +81,22 @@ def _heading(canvas: Canvas, x: float, words: str, colour: str) -> None:
     canvas.text(x + 62, 27, words, size=14, bold=True, fill=c.WHITE)
 
 
-def _moment(canvas: Canvas, row: _Row, number: int, reached: bool, now: bool) -> None:
+def _moment(canvas: Canvas, y: float, row: _Row, number: int, reached: bool, now: bool) -> None:
     """One row: the number on the time line, the action, and both screens."""
     mark = c.BLUE if now else (c.INK if reached else "#8a8a8a")
-    canvas.rect(8, row.y + 3, 24, 22, fill=mark if reached else c.WHITE, stroke=mark, radius=11)
+    canvas.rect(8, y + 3, 24, 22, fill=mark if reached else c.WHITE, stroke=mark, radius=11)
     ink = c.WHITE if reached else "#6b6b6b"
-    canvas.text(20, row.y + 19, number, size=13, bold=True, anchor="middle", fill=ink)
-    top = row.y + 8 + 19 * len(row.did)
-    if not reached:
-        for x in (_LEFT, _RIGHT):
-            canvas.rect(x, top, _PANEL, row.panel, fill=c.WHITE, stroke="#b0b0b0", dash="4 4")
-        return
-    canvas.lines(_LEFT, row.y + 19, row.did, size=14, step=19, bold=True)
-    _screen(canvas, _LEFT, top, row.panel, row.left, c.DEEP_VERMILION, now)
-    _screen(canvas, _RIGHT, top, row.panel, row.right, c.BLUE, now)
-
-
-def _screen(
-    canvas: Canvas, x: float, y: float, height: float, lines: list[str], colour: str, now: bool
-) -> None:
-    fill = "#ffffff" if now else "#f7f7f7"
-    canvas.rect(x, y, _PANEL, height, fill=fill, stroke=colour, thick=2 if now else 1, radius=4)
-    if lines:
-        canvas.lines(x + 12, y + 22, lines, size=_SIZE, step=_STEP, mono=True)
-    else:
-        canvas.text(x + 12, y + 22, "(nothing happens here)", size=_SIZE, fill=c.SOFT_INK)
+    canvas.text(20, y + 19, number, size=13, bold=True, anchor="middle", fill=ink)
+    top = y + 8 + 19 * len(row.did)
+    if reached:
+        canvas.lines(_LEFT, y + 19, row.did, step=19, bold=True)
+    for x, lines, colour in ((_LEFT, row.left, c.DEEP_VERMILION), (_RIGHT, row.right, c.BLUE)):
+        if not reached:
+            canvas.rect(x, top, _PANEL, row.panel, stroke="#b0b0b0", dash="4 4")
+            continue
+        fill, thick = (c.WHITE, 2) if now else ("#f7f7f7", 1)
+        canvas.rect(x, top, _PANEL, row.panel, fill=fill, stroke=colour, thick=thick, radius=4)
+        canvas.lines(x + 12, top + 22, lines, _STEP, size=_SIZE, mono=True)
+        if not lines:
+            words = "(nothing happens here)"
+            canvas.text(x + 12, top + 22, words, size=_SIZE, fill=c.SOFT_INK)

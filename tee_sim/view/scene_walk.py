@@ -122,9 +122,7 @@ def _page(canvas: Canvas, x: float, gva: int, entries: Sequence[Entry], count: i
         canvas.text(x + 10, _TOP + 22, "page", size=14, bold=True, fill="#6b6b6b")
         return
     target = entries[-1][1] & _ADDRESS_BITS
-    canvas.rect(
-        x, _TOP, _BOX, _HEIGHT, fill=c.tint(c.GREEN), stroke=c.DEEP_GREEN, thick=3
-    )  # fmt: skip
+    canvas.rect(x, _TOP, _BOX, _HEIGHT, fill=c.tint(c.GREEN), stroke=c.DEEP_GREEN, thick=3)
     canvas.text(x + 10, _TOP + 22, "page", size=14, bold=True)
     canvas.text(x + 10, _TOP + 40, f"at {target:#x}", size=13, mono=True, room=_BOX - 20)
     canvas.text(x + 10, _TOP + 81, "physical address", size=13)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from typing import Any
 
 from tee_sim.errors import UsageError
 from tee_sim.view.markup import esc
@@ -17,7 +18,6 @@ from tee_sim.view.text import MONO, SANS, shorten, text_width
 WIDTH = 900
 """Width of every drawing in pixels; the height follows from what is on it."""
 
-
 _NAMESPACE = "http://www.w3.org/2000/svg"
 
 
@@ -26,46 +26,36 @@ def num(value: float) -> str:
     return f"{round(value, 1):g}"
 
 
+def _border(stroke: str, thick: float, dash: str) -> str:
+    """Attributes of an outline; ``thick`` 0 leaves it out."""
+    if not thick:
+        return ""
+    dashes = f' stroke-dasharray="{dash}"' if dash else ""
+    return f' stroke="{stroke}" stroke-width="{num(thick)}"{dashes}'
+
+
 class Canvas:
-    """Collects shapes; `svg` closes the drawing.
+    """Collects shapes; `svg` closes the drawing."""
 
-    Args:
-        width: pixels.
-    """
-
-    def __init__(self, width: int = WIDTH) -> None:
-        self.width = width
+    def __init__(self) -> None:
         self._parts: list[str] = []
 
     def rect(
-        self,
-        x: float,
-        y: float,
-        w: float,
-        h: float,
-        *,
-        fill: str = WHITE,
-        stroke: str = INK,
-        thick: float = 1,
-        dash: str = "",
-        radius: float = 0,
-    ) -> None:
+        self, x: float, y: float, w: float, h: float, *, fill: str = WHITE, stroke: str = INK,
+        thick: float = 1, dash: str = "", radius: float = 0,
+    ) -> None:  # fmt: skip
         """A rectangle; ``thick`` 0 leaves out its border."""
-        border = f' stroke="{stroke}" stroke-width="{num(thick)}"' if thick else ""
-        dashes = f' stroke-dasharray="{dash}"' if dash and thick else ""
         corner = f' rx="{num(radius)}"' if radius else ""
         self._parts.append(
             f'<rect x="{num(x)}" y="{num(y)}" width="{num(w)}" height="{num(h)}"'
-            f'{corner} fill="{fill}"{border}{dashes}/>'
+            f'{corner} fill="{fill}"{_border(stroke, thick, dash)}/>'
         )
 
     def path(
         self, d: str, *, stroke: str = INK, thick: float = 1, fill: str = "none", dash: str = ""
     ) -> None:
         """A path from SVG path data."""
-        border = f' stroke="{stroke}" stroke-width="{num(thick)}"' if thick else ""
-        dashes = f' stroke-dasharray="{dash}"' if dash and thick else ""
-        self._parts.append(f'<path d="{d}" fill="{fill}"{border}{dashes}/>')
+        self._parts.append(f'<path d="{d}" fill="{fill}"{_border(stroke, thick, dash)}/>')
 
     def line(
         self, x1: float, y1: float, x2: float, y2: float, *, stroke: str = INK, thick: float = 1,
@@ -76,18 +66,9 @@ class Canvas:
         self.path(d, stroke=stroke, thick=thick, dash=dash)
 
     def text(
-        self,
-        x: float,
-        y: float,
-        text: object,
-        *,
-        size: float = 14,
-        bold: bool = False,
-        mono: bool = False,
-        anchor: str = "start",
-        fill: str = INK,
-        room: float = 0,
-    ) -> None:
+        self, x: float, y: float, text: object, *, size: float = 14, bold: bool = False,
+        mono: bool = False, anchor: str = "start", fill: str = INK, room: float = 0,
+    ) -> None:  # fmt: skip
         """One line of text with its baseline at ``y``.
 
         ``anchor`` is ``"start"``, ``"middle"`` or ``"end"``. ``room`` is the width in pixels that
@@ -106,13 +87,10 @@ class Canvas:
             f"{place}{weight}{family}>{esc(words)}</text>"
         )
 
-    def lines(
-        self, x: float, y: float, lines: list[str], *, size: float = 14, step: float = 18,
-        bold: bool = False, mono: bool = False, fill: str = INK,
-    ) -> None:  # fmt: skip
-        """Several lines below each other, the first baseline at ``y``, ``step`` pixels apart."""
+    def lines(self, x: float, y: float, lines: list[str], step: float = 18, **font: Any) -> None:
+        """Several lines as `text`, the first baseline at ``y``, ``step`` pixels apart."""
         for i, line in enumerate(lines):
-            self.text(x, y + i * step, line, size=size, bold=bold, mono=mono, fill=fill)
+            self.text(x, y + i * step, line, **font)
 
     def badge(
         self, x: float, y: float, word: str, *, fill: str, ink: str = WHITE, border: str = ""
@@ -123,7 +101,7 @@ class Canvas:
         self.text(x + w / 2, y + 15.5, word, size=13, bold=True, anchor="middle", fill=ink)
         return w
 
-    def fill(self, x: float, y: float, w: float, h: float, style: Style, thick: float = 1) -> None:
+    def fill(self, x: float, y: float, w: float, h: float, style: Style) -> None:
         """A rectangle in an owner's tint and pattern."""
         self.rect(x, y, w, h, fill=tint(style.colour), thick=0)
         d = pattern(x, y, w, h, style.pattern)
@@ -133,8 +111,7 @@ class Canvas:
                 f'<path d="{d}" fill="none" stroke="{style.colour}" stroke-width='
                 + ('"3" stroke-linecap="round"/>' if round_dots else '"1.2"/>')
             )
-        if thick:
-            self.rect(x, y, w, h, fill="none", stroke=INK, thick=thick)
+        self.rect(x, y, w, h, fill="none")
 
     def image(self, x: float, y: float, w: float, h: float, png: bytes) -> None:
         """A PNG, enlarged without smoothing."""
@@ -145,10 +122,9 @@ class Canvas:
             f'href="data:image/png;base64,{data}"/>'
         )
 
-    def tick(self, x: float, y: float, colour: str, size: float = 12) -> None:
-        """A check mark inside a square of ``size`` pixels with its centre at ``(x, y)``."""
-        s = size / 2
-        d = f"M{num(x - s)} {num(y)}L{num(x - s / 3)} {num(y + s * 0.7)}L{num(x + s)} {num(y - s)}"
+    def tick(self, x: float, y: float, colour: str) -> None:
+        """A check mark inside a square of 12 pixels with its centre at ``(x, y)``."""
+        d = f"M{num(x - 6)} {num(y)}L{num(x - 2)} {num(y + 4.2)}L{num(x + 6)} {num(y - 6)}"
         self.path(d, stroke=colour, thick=3)
 
     def cross(self, x: float, y: float, colour: str, size: float = 12) -> None:
@@ -159,9 +135,9 @@ class Canvas:
     def svg(self, height: float) -> str:
         """The finished drawing, ``height`` pixels high, on a white background."""
         return (
-            f'<svg xmlns="{_NAMESPACE}" viewBox="0 0 {self.width} {num(height)}" '
-            f'width="{self.width}" height="{num(height)}" font-family="{SANS}">'
-            f'<rect width="{self.width}" height="{num(height)}" fill="{WHITE}"/>'
+            f'<svg xmlns="{_NAMESPACE}" viewBox="0 0 {WIDTH} {num(height)}" '
+            f'width="{WIDTH}" height="{num(height)}" font-family="{SANS}">'
+            f'<rect width="{WIDTH}" height="{num(height)}" fill="{WHITE}"/>'
             + "".join(self._parts)
             + "</svg>"
         )

@@ -49,58 +49,43 @@ def text_width(text: str, size: float, *, mono: bool = False, bold: bool = False
     return em * size * (_BOLD if bold and not mono else 1.0)
 
 
-def shorten(text: str, width: float, size: float, *, mono: bool = False, bold: bool = False) -> str:
+def shorten(text: str, width: float, size: float, **font: bool) -> str:
     """``text``, with its end replaced by an ellipsis if it is wider than ``width`` pixels."""
-    if text_width(text, size, mono=mono, bold=bold) <= width:
+    if text_width(text, size, **font) <= width:
         return text
-    while text and text_width(text + "…", size, mono=mono, bold=bold) > width:
+    while text and text_width(text + "…", size, **font) > width:
         text = text[:-1]
     return text.rstrip() + "…"
 
 
-def _split_word(word: str, width: float, size: float, mono: bool, bold: bool) -> list[str]:
-    """``word`` in pieces that each fit ``width`` pixels."""
-    pieces, piece = [], ""
-    for char in word:
-        if piece and text_width(piece + char, size, mono=mono, bold=bold) > width:
-            pieces.append(piece)
-            piece = ""
-        piece += char
-    return [*pieces, piece]
-
-
-def wrap(
-    text: str,
-    width: float,
-    size: float,
-    *,
-    mono: bool = False,
-    bold: bool = False,
-    lines: int = 0,
-) -> list[str]:
+def wrap(text: str, width: float, size: float, *, lines: int = 0, **font: bool) -> list[str]:
     """``text`` as lines of at most ``width`` pixels; line breaks in it are kept.
 
     Args:
-        text: what to set; runs of spaces become one.
+        text: what to set; runs of spaces become one, and a word that is too long is broken.
         width: pixels available.
         size: font size in pixels.
-        mono: set in the fixed-width font.
-        bold: set in bold.
         lines: at most so many lines, the last shortened; 0 for as many as it takes.
+        font: ``mono`` or ``bold``, as for `text_width`.
     """
     out: list[str] = []
     for paragraph in text.split("\n"):
         line = ""
         for word in paragraph.split():
             joined = f"{line} {word}" if line else word
-            if text_width(joined, size, mono=mono, bold=bold) <= width:
+            if text_width(joined, size, **font) <= width:
                 line = joined
                 continue
-            *full, rest = _split_word(word, width, size, mono, bold)
-            out.extend(part for part in (line, *full) if part)
-            line = rest
+            if line:
+                out.append(line)
+            line = ""
+            for char in word:
+                if line and text_width(line + char, size, **font) > width:
+                    out.append(line)
+                    line = ""
+                line += char
         out.append(line)
     if lines and len(out) > lines:
-        last = shorten(out[lines - 1] + " …", width, size, mono=mono, bold=bold)
+        last = shorten(out[lines - 1] + " …", width, size, **font)
         out = [*out[: lines - 1], last if last.endswith("…") else last + "…"]
     return out

@@ -28,8 +28,3 @@ class PlayerWidget(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         return self.text or "PlayerWidget()"
-
-    def mimebundle(self) -> dict[str, Any]:
-        """What Jupyter needs to find this widget."""
-        bundle = self._repr_mimebundle_()
-        return dict(bundle[0]) if bundle else {}

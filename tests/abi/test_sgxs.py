@@ -9,15 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tee_sim.abi.image import Image, ImagePage, measure
+from tee_sim.abi.image import (
+    Image,
+    ImagePage,
+    eadd_record,
+    ecreate_record,
+    eextend_record,
+    measure,
+)
 from tee_sim.abi.sgx import TCS, PageType, TCSFlags
 from tee_sim.abi.sgxs import (
     UNMEASRD_TAG,
     EExtendRecord,
     UnmeasuredRecord,
-    eadd_record,
-    ecreate_record,
-    eextend_record,
     read_records,
     read_sgxs,
     write_sgxs,

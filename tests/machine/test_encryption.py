@@ -22,7 +22,6 @@ from tee_sim.machine.encryption import (
     XTS,
     XTS_CHECKS,
     Engine,
-    Plain,
 )
 from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.tree import MASK, CounterTree
@@ -81,7 +80,7 @@ def xts(*without: str) -> tuple[XTS, DRAM]:
 
 
 def engines() -> list[Engine]:
-    return [Plain(DRAM(4 * MIB)), xts()[0], Machine().engine, xts("MEM.ENCRYPTION")[0]]
+    return [xts()[0], Machine().engine, xts("MEM.ENCRYPTION")[0]]
 
 
 @pytest.mark.parametrize("engine", engines(), ids=lambda engine: type(engine).__name__)
@@ -108,9 +107,6 @@ def test_an_engine_moves_whole_pages_in_memory(engine: Engine) -> None:
 
 
 def test_without_memory_encryption_the_bus_reads_plaintext() -> None:
-    plain, dram = Plain(memory := DRAM(4 * MIB)), memory
-    plain.write_page(HERE, SECRET)
-    assert dram.read(HERE, PAGE) == SECRET
     engine, dram = xts("MEM.ENCRYPTION")
     engine.write_page(HERE, SECRET)
     assert dram.read(HERE, PAGE) == SECRET

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -17,8 +16,8 @@ from tee_sim.monitors.sgx import checks as rules
 from tee_sim.platform import DeployedEnclave, Platform
 from tee_sim.trace import Event, Recorder, TLBFill
 from tee_sim.units import PAGE
-from tee_sim.view.picture import Picture
-from tee_sim.view.player import Player
+from tee_sim.view.player import Picture, Player
+from tee_sim.view.recorded.launch import letters
 from tee_sim.view.scene_funnel import Stage, Verdict, funnel
 from tee_sim.view.scene_memory import Region, memory_map
 
@@ -53,14 +52,9 @@ class _Scene:
 
 
 def access_funnel(
-    host: Platform,
-    victim: DeployedEnclave,
-    gva: int,
-    touch: Callable[[], object],
-    *,
-    access: str = "read",
-    title: str = "One access",
-) -> Player:
+    host: Platform, victim: DeployedEnclave, gva: int, touch: Callable[[], object], *,
+    access: str = "read", title: str = "One access",
+) -> Player:  # fmt: skip
     """Have the program make an access, and draw every stage that it met.
 
     Args:
@@ -78,24 +72,16 @@ def access_funnel(
     if access not in ACCESS_NAMES:
         raise UsageError(f"an access is one of {', '.join(ACCESS_NAMES)}, not {access!r}")
     scene = _look(host, victim, gva, ACCESS_NAMES.index(access))
-    fault: Fault | None = None
-    with _listening(host) as heard:
-        try:
-            touch()
-        except EnclaveLost as lost:
-            fault = lost.fault
-        except Fault as error:
-            fault = error
+    heard, fault = _make(host, touch)
     made = any(
         isinstance(event, TLBFill) and event.gva & -PAGE == gva & -PAGE and event.access == access
-        for event in heard.events
+        for event in heard
     )
     stages = _paging(scene) + _judged(scene) + _fetched(scene, fault, made)
     drawn = next((stage.name for stage in stages if stage.verdict == "refuse"), "")
     if drawn != ("" if made else _cause(fault)):
-        raise UsageError(
-            f"touch() made no {access} at {gva:#x}; it ended with {fault or 'success'}"
-        )
+        end = f"it ended with {fault or 'success'}"
+        raise UsageError(f"touch() made no {access} at {gva:#x}; {end}")
     return funnel(stages, title)
 
 
@@ -105,21 +91,21 @@ def _cause(fault: Fault | None) -> str:
     return check.name if check is not None else _PAGE_TABLE
 
 
-@contextmanager
-def _listening(host: Platform) -> Iterator[Recorder]:
-    """Record events for a while, besides whoever listens already."""
+def _make(host: Platform, touch: Callable[[], object]) -> tuple[list[Event], Fault | None]:
+    """The events of an access and how it ended; whoever listens already hears of it afterwards."""
     heard, usual = Recorder(), host.checks.tracer
-
-    def both(event: Event) -> None:
-        heard(event)
-        if usual is not None:
-            usual(event)
-
-    host.checks.tracer = both
+    host.checks.tracer, fault = heard, None
     try:
-        yield heard
+        touch()
+    except EnclaveLost as lost:
+        fault = lost.fault
+    except Fault as error:
+        fault = error
     finally:
         host.checks.tracer = usual
+        for event in heard.events:
+            host.checks.emit(event)
+    return heard.events, fault
 
 
 def _look(host: Platform, victim: DeployedEnclave, gva: int, access: int) -> _Scene:
@@ -161,14 +147,12 @@ def _judged(scene: _Scene) -> list[Stage]:
     calm = [c for broken, c, _ in scene.rules if c in _DYNAMIC and not broken and checks.on(c)]
     together = len(calm) == len(_DYNAMIC)
     for broken, check, why in scene.rules:
-        if together and check in _DYNAMIC:
-            if check is _DYNAMIC[-1]:
-                words = "nobody is evicting or changing this page"
-                stages.append(
-                    Stage("EPCM: BLOCKED, PENDING, MODIFIED", words, "pass", check.source)
-                )
-            continue
-        stages.append(_rule_stage(scene, broken, check, why))
+        if not together or check not in _DYNAMIC:
+            stages.append(_rule_stage(scene, broken, check, why))
+        elif check is _DYNAMIC[-1]:
+            name = "EPCM: BLOCKED, PENDING, MODIFIED"
+            words = "nobody is evicting or changing this page"
+            stages.append(Stage(name, words, "pass", check.source))
     return stages
 
 
@@ -186,16 +170,13 @@ def _satisfied(scene: _Scene, check: Check) -> str:
     driver = scene.host.host.sgx
     assert driver is not None, "only SGX has these rules"
     entry = driver.epcm(scene.entry.hpa)
-    letters = "".join(
-        c if on else "-" for c, on in zip("rwx", (entry.r, entry.w, entry.x), strict=True)
-    )
     return {
         rules.ELRANGE_EPC: f"{scene.entry.hpa:#x} is enclave memory",
         rules.EPCM_VALID: "this page slot is in use",
         rules.EPCM_ENCLAVESECS: f"its owner is the running enclave (SECS {entry.enclavesecs:#x})",
         rules.EPCM_PT: f"type {entry.page_type.name}: code or data, no control structure",
         rules.EPCM_ENCLAVEADDRESS: f"it was added at {entry.enclaveaddress:#x}, as asked for now",
-    }.get(check, f"its rights are {letters}, and this is a {ACCESS_NAMES[scene.access]}")
+    }.get(check, f"its rights are {letters(entry)}, and this is a {ACCESS_NAMES[scene.access]}")
 
 
 def _fetched(scene: _Scene, fault: Fault | None, made: bool) -> list[Stage]:
@@ -252,12 +233,9 @@ def _part(victim: DeployedEnclave, offset: int) -> tuple[str, str, str]:
     """What the page at ``offset`` is called, who may use it, and what there is to say."""
     guest, program = victim.guest, victim.program
     page = next(page for page in program.image.pages if page.offset == offset)
-    r, w, x, protected = page.r, page.w, page.x, isinstance(guest, SGXGuest)
-    if isinstance(guest, SGXGuest):
-        entry = guest.driver.epcm(guest.pages[offset])
-        r, w, x = entry.r, entry.w, entry.x
-    letters = "".join(c if on else "-" for c, on in zip("rwx", (r, w, x), strict=True))
-    owner = f"{'enclave' if protected else 'process'} {letters}"
+    protected = isinstance(guest, SGXGuest)
+    entry = guest.driver.epcm(guest.pages[offset]) if isinstance(guest, SGXGuest) else page
+    owner = f"{'enclave' if protected else 'process'} {letters(entry)}"
     note = "added, but its content is not measured" if protected and not page.measured else ""
     for i, thread in enumerate(program.threads):
         if page.page_type == PageType.TCS and offset == thread.tcs:
@@ -271,4 +249,4 @@ def _part(victim: DeployedEnclave, offset: int) -> tuple[str, str, str]:
             return f"thread data {i}", owner, note
     if program.heap[0] <= offset < program.heap[1]:
         return "heap", owner, note
-    return ("code" if x else "data" if w else "constants"), owner, note
+    return ("code" if entry.x else "data" if entry.w else "constants"), owner, note

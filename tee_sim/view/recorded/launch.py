@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from itertools import zip_longest
 
-from tee_sim.abi.image import Image, measured_log
+from tee_sim.abi.image import Image, ImagePage, measured_log
 from tee_sim.abi.sgx import PageType, SecinfoFlags
 from tee_sim.abi.sgxs import EAddRecord, ECreateRecord, EExtendRecord, Record, read_records
+from tee_sim.monitors.sgx.epcm import EPCMEntry
 from tee_sim.view.grid import grid
 from tee_sim.view.markup import Html
 from tee_sim.view.player import Player
-from tee_sim.view.scene_records import record_strip
+from tee_sim.view.scene_records import Group, record_strip
 
 MOST_GROUPS = 20
 """Pages of a strip that are shown one by one."""
@@ -30,15 +31,14 @@ def measurement_strip(image: Image, title: str = "The measurement grows") -> Pla
 
     The last digest is MRENCLAVE.
     """
-    digest, rows, digests = hashlib.sha256(), [], []
+    digest, groups = hashlib.sha256(), []
     for piece in measured_log(image):
         digest.update(piece)
-        digests.append(digest.digest())
-        group = [record for _, record in read_records(piece)]
-        alone = isinstance(group[0], EAddRecord) and len(group) == 1
-        first = describe(group[0]) + ("; content not measured" if alone else "")
-        rows += [(kind(group[0]), first), *((kind(more), describe(more)) for more in group[1:])]
-    return record_strip(rows, title, digests, rows=MOST_GROUPS)
+        (_, first), *extends = read_records(piece)
+        alone = isinstance(first, EAddRecord) and not extends
+        words = describe(first) + ("; content not measured" if alone else "")
+        groups.append(Group(kind(first), words, len(extends), digest.digest()))
+    return record_strip(groups, title, rows=MOST_GROUPS)
 
 
 def changed_records(signed: Image, launched: Image, title: str = "What differs") -> Html:
@@ -74,8 +74,12 @@ def rights(flags: SecinfoFlags) -> str:
     """``REG r-x`` and the like; a TCS has no rights."""
     if flags.page_type == PageType.TCS:
         return "TCS"
-    letters = ((flags.r, "r"), (flags.w, "w"), (flags.x, "x"))
-    return f"{flags.page_type.name} " + "".join(letter if has else "-" for has, letter in letters)
+    return f"{flags.page_type.name} {letters(flags)}"
+
+
+def letters(page: SecinfoFlags | ImagePage | EPCMEntry) -> str:
+    """The rights of a page, as ``r-x``."""
+    return "".join(letter if getattr(page, letter) else "-" for letter in "rwx")
 
 
 def _sides(one: Record | None, two: Record | None) -> tuple[str, str]:

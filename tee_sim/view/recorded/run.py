@@ -28,11 +28,11 @@ def diary(events: Iterable[Event], title: str = "What the processor did") -> Htm
     lines = [line for event in events if (line := _line(event)) is not None]
     rows: list[tuple[str, str, str]] = []
     for what, run in groupby(_pairs(lines), key=lambda line: line[0]):
-        group = [detail for _, detail in run]
-        detail = group[0] if len(group) == 1 else f"{group[0]} ... {group[-1]}"
-        rows.append(
-            (str(len(rows) + 1), f"{len(group)} x {what}" if len(group) > 1 else what, detail)
-        )
+        first, *more = (detail for _, detail in run)
+        name, detail = what, first
+        if more:
+            name, detail = f"{len(more) + 1} x {what}", f"{first} ... {more[-1]}"
+        rows.append((str(len(rows) + 1), name, detail))
     return grid(title, ("", "event", "detail"), rows)
 
 
@@ -60,17 +60,10 @@ def _pairs(lines: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def register_table(
-    columns: Mapping[str, Mapping[str, int]],
-    secret: bytes = b"",
+    columns: Mapping[str, Mapping[str, int]], secret: bytes = b"",
     title: str = "What is in the registers",
-) -> Html:
-    """Registers side by side; those that hold eight bytes of ``secret`` are marked.
-
-    Args:
-        columns: heading of a column -> registers by name.
-        secret: what the reader should look out for.
-        title: the caption.
-    """
+) -> Html:  # fmt: skip
+    """Registers by name, side by side; those that hold eight bytes of ``secret`` are marked."""
     names = [n for n in REGISTER_NAMES if all(n in registers for registers in columns.values())]
     words = {secret[at : at + WORD] for at in range(0, len(secret) - WORD + 1, WORD)}
     rows, marked = [], []
@@ -106,24 +99,12 @@ def plaintext(host: Platform, victim: DeployedEnclave, symbol: str, size: int) -
     return host.machine.cache.read(victim.physical(symbol), size)
 
 
-def growing_bitmap(
-    bits: Sequence[int], width: int, title: str = "The picture grows", *, per_step: int = 0
-) -> Player:
-    """A bitmap that fills up in the order in which its bits were recovered.
-
-    Args:
-        bits: 0 or 1, in order.
-        width: cells in a row.
-        title: shown above the drawing.
-        per_step: bits that each step adds; a row if 0.
-
-    Raises:
-        UsageError: no bits.
-    """
+def growing_bitmap(bits: Sequence[int], width: int, title: str = "The picture grows") -> Player:
+    """A bitmap that fills up, a row in each step, as its bits were recovered."""
     if not bits:
         raise UsageError("a bitmap needs at least one bit")
-    step, frames = per_step or width, []
-    for known in range(0, len(bits) + step, step):
+    frames = []
+    for known in range(0, len(bits) + width, width):
         known = min(known, len(bits))
         cells = [*bits[:known], *([None] * (len(bits) - known))]
         frame = bitmap(cells, width).frame
