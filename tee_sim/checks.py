@@ -93,6 +93,17 @@ class Checks:
                 f"this platform has {', '.join(sorted(self.known)) or 'none'}"
             )
 
+    def __repr__(self) -> str:
+        off = f", off: {', '.join(sorted(self._off))}" if self._off else ""
+        return f"<{len(self.known)} named checks{off}>"
+
+    def _repr_html_(self) -> str:
+        rows = (
+            (name, check.title + (" (off)" if name in self._off else ""))
+            for name, check in self.known.items()
+        )
+        return table("Named checks", rows)
+
     def on(self, check: Check) -> bool:
         """Whether the mechanism is in force."""
         return check.name not in self._off

@@ -60,6 +60,15 @@ class TEE:
     target: str
     memory: str
 
+    def __repr__(self) -> str:
+        return f"<TEE {self.name}: {self.title}, {len(self.checks)} named checks>"
+
+    def _repr_html_(self) -> str:
+        rows = [("title", self.title), ("memory", self.memory)]
+        return table(
+            f"TEE {self.name}", rows + [(check.name, check.title) for check in self.checks]
+        )
+
 
 TEES = {
     tee.name: tee

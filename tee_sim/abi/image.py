@@ -111,6 +111,13 @@ class ImagePage:
         if not 0 <= self.measured <= ALL_CHUNKS:
             raise LayoutError(f"page {self.offset:#x}: {self.measured:#x} is no mask of 16 chunks")
 
+    def __repr__(self) -> str:
+        rights = "".join(letter for letter in "rwx" if getattr(self, letter)) or "no rights"
+        chunks = self.measured.bit_count()
+        return (
+            f"<{self.page_type.name} page at {self.offset:#x}, {rights}, {chunks} chunks measured>"
+        )
+
     @property
     def secinfo_flags(self) -> SecinfoFlags:
         """SECINFO.FLAGS as EADD measures it: a TCS loses R, W and X."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tee_sim.checks import PATCH_LEVEL, Check
 from tee_sim.errors import EnclaveLost, MachineCheck, TeeSimError, UsageError
+from tee_sim.html import table
 
 if TYPE_CHECKING:
     from tee_sim.platform import DeployedEnclave, Platform
@@ -126,6 +127,19 @@ class Attack:
             return Outcome("not-applicable", nothing, variant=variant.name)
         outcome = self(host, *(variant.stage or self.stage)(host))
         return replace(outcome, variant=variant.name)
+
+    def __repr__(self) -> str:
+        return f"<Attack {self.name}: {self.title}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("title", self.title),
+            ("row of the matrix", str(self.row or "none: it proves a check")),
+            ("reference", self.reference),
+            ("proves", ", ".join(self.proves) or "no check alone"),
+            ("does", self.__doc__ or ""),
+        ]
+        return table(f"Attack {self.name}", rows)
 
     @property
     def __doc__(self) -> str | None:  # type: ignore[override]

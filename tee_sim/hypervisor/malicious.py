@@ -81,6 +81,9 @@ class Adversary:
         self.host = host
         self.bus, self.sgx = host.machine.bus, host.sgx
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: ring 0, the hypervisor, and a probe on the memory bus>"
+
     # Memory, as software on the processor
 
     def read(self, hpa: int, size: int) -> bytes:

@@ -63,6 +63,9 @@ class Machine:
         self.boots = 1
         self.lock: AbstractContextManager[object] = RLock()
 
+    def __repr__(self) -> str:
+        return f"<Machine: {self.dram.size:#x} bytes, {self.processor_count} logical processors>"
+
     def processor(self, index: int) -> LogicalProcessor:
         """Logical processor ``index``. Raises UsageError if the machine has fewer."""
         if not 0 <= index < self.processor_count:
