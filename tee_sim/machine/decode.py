@@ -149,6 +149,21 @@ def _value(name: str, instruction: Any, register: Callable[[str], int]) -> int:
     return register(name)
 
 
+def product_of(code: bytes) -> str:
+    """The register in which a MUL or IMUL leaves its product, or the low half of it.
+
+    Returns:
+        The name of the whole register (``rax`` for EAX), or nothing for any other instruction.
+    """
+    instruction = next(_DETAILED.disasm(code, 0, 1), None)
+    if instruction is None or instruction.mnemonic not in ("mul", "imul"):
+        return ""
+    if len(instruction.operands) == 1:
+        return "rax"
+    name = str(instruction.reg_name(instruction.operands[0].reg))
+    return "r" + name[-2:] if name[-1] in "xip" else name.rstrip("dw")
+
+
 def fsgsbase_target(code: bytes) -> tuple[int, int, int, int] | None:
     """Decode RDFSBASE, RDGSBASE, WRFSBASE or WRGSBASE (F3 [REX] 0F AE /0-/3, register form).
 
