@@ -27,7 +27,10 @@ STABLE = -100
 """Millivolts below the normal voltage at which the multiplier still works."""
 
 RARITY = 250_000
-"""Instructions from one wrong product to the next, on average."""
+"""Instructions from one dip to the next, on average."""
+
+DIP = 100
+"""Instructions that a dip lasts; it spoils the first product in it, if there is one."""
 
 
 class Voltage:
@@ -45,7 +48,7 @@ class Voltage:
     is part of what remote attestation shows.
 
     Simplified: one threshold for all processors, at a voltage of ours; only MUL and IMUL fail, in
-    one of the lowest 16 bits, at a rate that does not depend on how low the voltage is; nothing
+    one of the lowest 16 bits, during dips that are as rare however low the voltage is; nothing
     crashes. On hardware each of these depends on the individual chip, on frequency and temperature.
     How a locked register answers a write is unverified: here the write has no effect.
     """
@@ -67,14 +70,15 @@ class Voltage:
             return lp.run(limit)
         left, wait = lp.budget if limit is None else limit, self._draw(2 * RARITY)
         while left > 0:
-            steps = min(left, wait) or 1
-            product = "" if wait else self._product(lp)
+            steps = min(left, wait) if wait > 0 else 1
+            product = "" if wait > 0 else self._product(lp)
             stop = lp.run(steps)
             if stop.kind != "limit":
                 return stop
-            left, wait = left - steps, max(wait - steps, 0)
+            left, wait = left - steps, wait - steps
             if product:
                 self._spoil(lp, product)
+            if product or wait < -DIP:
                 wait = self._draw(2 * RARITY)
         return Stop("budget" if limit is None else "limit")
 
