@@ -202,7 +202,8 @@ class Platform:
             processors=processors,
             cache_pages=cache_pages,
             budget=budget,
-            # Server processors have no such register, as far as the literature says.
+            # No attack on a server processor's voltage is published; that it has no such register
+            # is unverified.
             voltage=None if tee == "sgx-tme" else Voltage(self.checks, entropy),
         )
         driver = None

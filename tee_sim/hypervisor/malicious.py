@@ -137,7 +137,9 @@ class Adversary:
 
     @contextmanager
     def undervolting(self, millivolts: int) -> Iterator[None]:
-        """Lower the processor's supply voltage within the block.
+        """Set the processor's supply voltage that much below normal within the block.
+
+        Without effect where the register is locked.
 
         Raises:
             UsageError: this machine has no such register.
@@ -145,11 +147,12 @@ class Adversary:
         voltage = self.host.machine.voltage
         if voltage is None:
             raise UsageError("software cannot reach a voltage register on this server")
+        before = voltage.offset
         voltage.write(-millivolts)
         try:
             yield
         finally:
-            voltage.write(0)
+            voltage.write(before)
 
     # Memory, as the bus sees it
 

@@ -39,8 +39,8 @@ class Bus:
         self._checks.emit(BusEvent("write", hpa, len(data)))
         self.dram.write(hpa, data)
         for page in range(hpa & -PAGE, hpa + len(data), PAGE):
-            self._mmu.cache.overwritten(page)
-            self._mmu.modified(page)
+            self._mmu.cache.overwritten(self.dram.cell(page))
+            self._mmu.modified(self.dram.cell(page))
 
     @contextmanager
     def listening(self) -> Iterator[list[Transfer]]:

@@ -111,7 +111,7 @@ def find_alias(dram: DRAM) -> int:
 
     Found as firmware finds it: by writing in one place and looking in the other.
 
-    Simplified: looks only where a whole number of address bits too many would put the alias.
+    Simplified: looks only where address bits that do not exist put an alias of the first bytes.
     """
     other = dram.claimed // 2
     while other >= PAGE:

@@ -138,10 +138,12 @@ class Machine:
 
         Raises:
             BootError: the firmware noticed. The old module is back in its place, and runs.
-            UsageError: less than there are.
+            UsageError: not as many as there are, times a power of two: a module claims address
+                bits that it does not have.
         """
-        if claimed < self.dram.size:
-            raise UsageError(f"a module that claims less than its {self.dram.size:#x} bytes")
+        times, rest = divmod(claimed, self.dram.size)
+        if rest or times.bit_count() != 1:
+            raise UsageError(f"claim {self.dram.size:#x} bytes times a power of two")
         self.dram.claimed = claimed
         try:
             self.power_cut()

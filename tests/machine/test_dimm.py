@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assembly import Process, store_byte
 from tee_sim.errors import BootError, EnclaveLost, TeeSimError, UsageError
+from tee_sim.machine.cpu import RBX
 from tee_sim.machine.dram import DRAM
 from tee_sim.machine.encryption import find_alias
 from tee_sim.platform import Platform
@@ -88,10 +90,29 @@ def test_a_server_with_the_check_does_not_start_and_runs_with_the_old_module() -
     assert host.create_enclave("vault").make_secret("1")
 
 
-def test_a_module_cannot_claim_less_than_it_has() -> None:
-    host = Platform("none", **SMALL)
-    with pytest.raises(UsageError, match="less"):
-        host.machine.change_dimm(host.machine.dram.size - PAGE)
+@pytest.mark.parametrize("claimed", [0, 47 * MIB, 24 * MIB, 49 * MIB, 3 * 48 * MIB])
+def test_a_module_claims_whole_address_bits(claimed: int) -> None:
+    with pytest.raises(UsageError, match="power of two"):
+        Platform("none", **SMALL).machine.change_dimm(claimed)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 5])
+def test_the_check_finds_any_number_of_address_bits_too_many(bits: int) -> None:
+    host = Platform("sgx-tme", **SMALL)
+    with pytest.raises(BootError):
+        host.machine.change_dimm(48 * MIB << bits)
+
+
+def test_code_changed_through_an_alias_on_the_bus_is_executed_as_it_is_now() -> None:
+    host, alias = aliased("none")
+    process = Process(host, store_byte(RBX, 1) + b"\x0f\x05")
+    data, code = process.map(0x20000), process.space.translate(process.at)
+    assert code is not None
+    for value in (1, 2):
+        host.adversary.bus.write(code + alias + 2, bytes((value,)))
+        process.start(rbx=0x20000)
+        process.run()
+        assert host.machine.read(data, 1) == bytes((value,))
 
 
 def test_page_tables_do_not_reach_an_alias() -> None:
