@@ -139,6 +139,16 @@ class SGXError(CallError):
     """An SGX leaf that returned an error code in RAX (SDM Vol. 3D, "Error Codes")."""
 
 
+class BootError(TeeSimError):
+    """The firmware found something wrong with the machine, and does not start it.
+
+    Attributes:
+        check: the named check that refused.
+    """
+
+    check: Check | None = None
+
+
 class GuestError(TeeSimError):
     """The program inside did something that ends its call."""
 

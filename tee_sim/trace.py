@@ -74,6 +74,14 @@ class Bus(Event):
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Transfer(Event):
+    """One page passed between the processor and the memory modules: ``"read"`` or ``"write"``."""
+
+    operation: str
+    hpa: int
+
+
 Tracer = Callable[[Event], None]
 """Receives every event, in order. Must not raise and must not touch the machine."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tee_sim.attacks.outcome import Outcome, attack, refused, stopped, vault
+from tee_sim.attacks.tries import lock
 from tee_sim.errors import EnclaveLost
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ def bus_corruption(host: Platform, victim: DeployedEnclave, digest: bytes) -> Ou
         digest: SHA-256 of the secret (not needed here).
     """
     adversary, place = host.adversary, victim.physical("vault_tries")
-    while victim.release("0000").result == 0:
-        pass
+    lock(victim)
     adversary.evict(place)
     block = adversary.bus.read(place, 16)
     adversary.bus.write(place, bytes(byte ^ 0x55 for byte in block))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tee_sim.attacks.outcome import Outcome, attack, refused, stopped, vault
-from tee_sim.errors import EnclaveLost
+from tee_sim.attacks.outcome import Outcome, attack, vault
+from tee_sim.attacks.tries import lock, rewound
 
 if TYPE_CHECKING:
     from tee_sim.platform import DeployedEnclave, Platform
@@ -29,14 +29,7 @@ def bus_replay(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcom
     adversary, page = host.adversary, victim.physical("vault_tries")
     adversary.evict(page)
     before = adversary.snapshot(page)
-    while victim.release("0000").result == 0:
-        pass
+    lock(victim)
     adversary.evict(page)
     adversary.replay(before)
-    try:
-        tries = victim.tries_left()
-    except EnclaveLost as lost:
-        return refused(lost)
-    if tries > 0:
-        return Outcome("succeeds", "the vault forgot the wrong PINs: the counter was rewound")
-    return stopped(host, "the vault is still locked")
+    return rewound(host, victim)

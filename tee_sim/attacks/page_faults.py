@@ -61,6 +61,17 @@ def pixels(sequence: list[str]) -> list[int]:
     return drawn[-PIXELS:]
 
 
+def judge(host: Platform, bits: list[int], digest: bytes, source: str) -> Outcome:
+    """Whether these pixels are the picture with the given SHA-256."""
+    picture = bytes(
+        int("".join(map(str, bits[at : at + 8])), 2) for at in range(0, len(bits) - 7, 8)
+    )
+    if sha256(picture).digest() == digest:
+        return Outcome("succeeds", f"all {PIXELS} pixels recovered from {source}", leaked=picture)
+    # No check stops this: if it fails, the program gave nothing away.
+    return stopped(host, f"{len(bits)} pixels seen, and not the picture", "")
+
+
 @attack(
     row=10,
     title="Page-fault controlled channel",
@@ -75,13 +86,4 @@ def page_faults(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outco
         victim: a sketch program that has chosen its picture.
         digest: SHA-256 of the picture, 32 bytes of one bit a pixel.
     """
-    bits = pixels(trace_pages(host, victim))
-    picture = bytes(
-        int("".join(map(str, bits[at : at + 8])), 2) for at in range(0, len(bits) - 7, 8)
-    )
-    if sha256(picture).digest() == digest:
-        return Outcome(
-            "succeeds", f"all {PIXELS} pixels recovered from page faults", leaked=picture
-        )
-    # No check stops this: if it fails, the program gave nothing away.
-    return stopped(host, f"{len(bits)} pixels seen, and not the picture")
+    return judge(host, pixels(trace_pages(host, victim)), digest, "page faults")

@@ -13,7 +13,7 @@ from struct import pack
 from typing import TYPE_CHECKING
 
 from tee_sim.abi.image import ImagePage
-from tee_sim.abi.sgx import TCS, PageType, SecinfoFlags
+from tee_sim.abi.sgx import TCS, PageType
 from tee_sim.attacks import code
 from tee_sim.attacks.outcome import (
     Attack,
@@ -26,13 +26,11 @@ from tee_sim.attacks.outcome import (
     vault,
 )
 from tee_sim.attacks.registers_at_exit import fresh_vault
+from tee_sim.attacks.spy import Spy
 from tee_sim.errors import EnclaveLost, SGXError
 from tee_sim.hypervisor.guest import ARENA_BASE
 from tee_sim.hypervisor.honest import Launch
-from tee_sim.hypervisor.sgx import SGXGuest
 from tee_sim.machine.paging import DIRTY
-from tee_sim.platform import signature
-from tee_sim.sdk.host import Enclave
 from tee_sim.sdk.image import load_program
 from tee_sim.units import PAGE
 
@@ -262,7 +260,7 @@ def reuse_active_page(host: Platform, victim: DeployedEnclave) -> Outcome:
     adversary, sgx, guest = host.adversary, host.adversary.sgx, victim.guest
     assert sgx is not None, "an SGX attack"
     gva, page = victim.address("vault_secret"), victim.physical("vault_secret")
-    spy = _Spy(host)
+    spy = Spy(host)
     refusal: list[SGXError] = []
     guest.space.set_entry(gva, guest.space.entry(gva) & ~DIRTY)
 
@@ -279,32 +277,3 @@ def reuse_active_page(host: Platform, victim: DeployedEnclave) -> Outcome:
     with adversary.meanwhile(guest, 1, steal):
         digest = victim.make_secret("2718")
     return refused(refusal[0]) if refusal else judge(spy.read(), digest)
-
-
-class _Spy:
-    """An enclave of the host's own that takes over a page and then reads it."""
-
-    def __init__(self, host: Platform) -> None:
-        self.host, self.page = host, 0
-        self.program = load_program("careless", host.tee.target)
-        self.guest = host.host.launch(Launch("spy", self.program.image, None))
-        self.place = self.guest.base + max(p.offset for p in self.program.image.pages) + PAGE
-
-    def adopt(self, page: int) -> None:
-        """EADD the page, empty, before the spy is finished."""
-        assert self.host.adversary.sgx is not None, "an SGX attack"
-        self.page = page
-        flags = SecinfoFlags(r=True, w=True, page_type=PageType.REG)
-        secs = self.guest.secs_hpa  # type: ignore[attr-defined]
-        self.host.adversary.sgx.eadd(page, secs, self.place, flags, bytes(PAGE))
-        self.guest.space.map(self.place, page)
-
-    def read(self) -> bytes:
-        """Finish the spy, signed by the host, and have it read the page."""
-        assert self.host.adversary.sgx is not None, "an SGX attack"
-        guest: SGXGuest = self.guest  # type: ignore[assignment]
-        sigstruct = signature(guest.mrenclave, attacker=True)
-        self.host.adversary.sgx.einit(guest.secs_hpa, sigstruct)
-        spy = Enclave(self.program.interface, guest, name="spy")
-        words = [spy.peek(self.place + at) for at in range(0, 32, 8)]
-        return pack("<4Q", *words)

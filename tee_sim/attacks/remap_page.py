@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tee_sim.attacks.outcome import Outcome, attack, refused, stopped, vault
+from tee_sim.attacks.tries import lock
 from tee_sim.errors import EnclaveLost
 
 if TYPE_CHECKING:
@@ -28,8 +29,7 @@ def remap_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcom
         victim: a vault that holds a secret.
         digest: SHA-256 of the secret (not needed here).
     """
-    while victim.release("0000").result == 0:
-        pass
+    lock(victim)
     secret = victim.guest.space.translate(victim.address("vault_secret"))
     assert secret is not None, "the victim has just been set up"
     host.adversary.remap(victim.guest, victim.address("vault_tries"), secret)

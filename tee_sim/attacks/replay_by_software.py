@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tee_sim.attacks.outcome import Outcome, attack, stopped, vault
+from tee_sim.attacks.outcome import Outcome, attack, vault
+from tee_sim.attacks.tries import lock, rewound
 from tee_sim.units import PAGE
 
 if TYPE_CHECKING:
@@ -28,10 +29,7 @@ def replay_by_software(host: Platform, victim: DeployedEnclave, digest: bytes) -
     """
     page = victim.physical("vault_tries")
     before = host.adversary.read(page, PAGE)
-    while victim.release("0000").result == 0:
-        pass
+    lock(victim)
     host.adversary.write(page, before)
     host.adversary.evict(page)
-    if victim.tries_left() > 0:
-        return Outcome("succeeds", "the vault forgot the wrong PINs: the counter was rewound")
-    return stopped(host, "the vault is still locked")
+    return rewound(host, victim)

@@ -229,7 +229,7 @@ class Guest(ABC):
             limit = quantum or (others[0] if others else self.timer)
             if limit is not None and limit < 1:
                 raise UsageError(f"interrupt after at least one instruction, not {limit}")
-            stop = lp.run(limit)
+            stop = self.host.machine.run(lp, limit)
             if stop.kind in ("enclu", "syscall"):
                 try:
                     if self._left(lp, stop):

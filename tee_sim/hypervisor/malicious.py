@@ -109,6 +109,54 @@ class Adversary:
         """Push everything out of the cache."""
         self.host.machine.cache.wbinvd()
 
+    def invd(self) -> None:
+        """Throw away what the cache holds and DRAM does not, as the INVD instruction does.
+
+        Of ordinary pages only those that were evicted before lose anything: their writes since.
+
+        Raises:
+            GeneralProtection: the processor refuses.
+        """
+        self.host.machine.invd()
+
+    # Memory and power, with physical access or by a register
+
+    def double_dimm(self) -> int:
+        """Have the memory module claim twice its size, and boot: all guests are gone.
+
+        It takes one write to the identification chip on the module (BadRAM).
+
+        Returns:
+            The distance of the aliases: each byte of memory can be reached that much higher, too.
+
+        Raises:
+            BootError: the firmware noticed, and the server runs with an honest module again.
+
+        Simplified: only by physical address (`read`, `write`, ``bus``), not through page tables.
+        """
+        size = self.host.machine.dram.size
+        self.host.machine.change_dimm(2 * size)
+        return size
+
+    @contextmanager
+    def undervolting(self, millivolts: int) -> Iterator[None]:
+        """Set the processor's supply voltage that much below normal within the block.
+
+        Without effect where the register is locked.
+
+        Raises:
+            UsageError: this machine has no such register.
+        """
+        voltage = self.host.machine.voltage
+        if voltage is None:
+            raise UsageError("software cannot reach a voltage register on this server")
+        before = voltage.offset
+        voltage.write(-millivolts)
+        try:
+            yield
+        finally:
+            voltage.write(before)
+
     # Memory, as the bus sees it
 
     def snapshot(self, hpa: int) -> Snapshot:

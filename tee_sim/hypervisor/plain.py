@@ -38,6 +38,9 @@ class Unprotected:
     def power_cut(self) -> None:
         """There is nothing on the die to forget."""
 
+    def invd(self) -> None:
+        """The kernel may throw away whatever the cache holds."""
+
     def instruction(self, lp: LogicalProcessor, mnemonic: str) -> None:
         """Everything that user mode allows is legal."""
 

@@ -6,10 +6,14 @@ first (`tee_sim.machine.cache`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tee_sim.checks import Checks
 from tee_sim.machine.dram import DRAM
 from tee_sim.machine.mmu import MMU
 from tee_sim.trace import Bus as BusEvent
+from tee_sim.trace import Transfer
 from tee_sim.units import PAGE
 
 
@@ -35,7 +39,24 @@ class Bus:
         self._checks.emit(BusEvent("write", hpa, len(data)))
         self.dram.write(hpa, data)
         for page in range(hpa & -PAGE, hpa + len(data), PAGE):
-            self._mmu.modified(page)
+            self._mmu.cache.overwritten(self.dram.cell(page))
+            self._mmu.modified(self.dram.cell(page))
+
+    @contextmanager
+    def listening(self) -> Iterator[list[Transfer]]:
+        """Record the addresses that pass within the block: reads of memory, and write-backs.
+
+        The list fills while the block runs. An access that the processor's cache answers does not
+        pass here: evict pages to see it.
+
+        Simplified: whole pages pass, where real hardware moves lines of 64 bytes.
+        """
+        passed: list[Transfer] = []
+        self._mmu.cache.listeners.append(passed.append)
+        try:
+            yield passed
+        finally:
+            self._mmu.cache.listeners.remove(passed.append)
 
     def search(self, pattern: bytes) -> list[int]:
         """Physical addresses at which ``pattern`` stands anywhere in memory."""

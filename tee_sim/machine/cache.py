@@ -6,18 +6,21 @@ the two differ, as they do in a real machine. So a bus attack on a cached page d
 dirty page overwrites it: evict first.
 
 A page without an engine has no copy here: the processor uses DRAM directly, so for it cache and
-DRAM never differ (stated simplification).
+DRAM never differ (stated simplification). Only for INVD and a power cut, `Cache.evict` keeps what
+such a page held when it was last written back.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Protocol
 
 from tee_sim.errors import UsageError
 from tee_sim.machine.dram import DRAM, anonymous
 from tee_sim.machine.encryption import Engine
+from tee_sim.trace import Transfer
 from tee_sim.units import PAGE, align_down
 
 POOL_BASE = 1 << 40
@@ -56,11 +59,17 @@ class Cache:
         keys: says which engine protects a page.
         frames: capacity in pages, at least `MIN_FRAMES`.
 
+    Attributes:
+        listeners: told of each page that passes between the die and DRAM.
+
     Raises:
         UsageError: too few frames.
 
     Simplified: the granule is a page, not a line; capacity is a number of pages and any page may
-    take any frame. The set-associative cache for timing attacks is a separate model.
+    take any frame. The set-associative cache for timing attacks is a separate model. An ordinary
+    page is thought cached from one TLB fill to the next eviction of that page, and all its writes
+    to have reached DRAM, unless `evict` was called for it: then the writes since are lost by
+    `lose`.
     """
 
     def __init__(self, dram: DRAM, keys: KeySource, frames: int) -> None:
@@ -75,6 +84,8 @@ class Cache:
         self._frames: OrderedDict[int, int] = OrderedDict()
         self._dirty: set[int] = set()
         self._free = list(range(frames - 1, -1, -1))
+        self._settled: dict[int, bytes] = {}
+        self.listeners: list[Callable[[Transfer], None]] = []
         self.translations: Translations | None = None
 
     @property
@@ -101,8 +112,9 @@ class Cache:
             self._frames.move_to_end(hpa)
         else:
             engine = self.keys.engine(hpa)
+            self._pass("read", hpa)
             if engine is None:
-                return hpa
+                return self.dram.cell(hpa)
             plaintext = engine.read_page(hpa)
             frame = self._frames[hpa] = self._take_frame()
             self._bytes[frame * PAGE : (frame + 1) * PAGE] = plaintext
@@ -169,36 +181,55 @@ class Cache:
         page = align_down(hpa)
         frame = self._frames.get(page)
         if frame is None:
+            if self.keys.engine(page) is None:
+                self._settled[page] = self.dram.read(page, PAGE)
+                self._tell_moved(page)
             return
         place = frame * PAGE
         if page in self._dirty:
             engine = self.keys.engine(page)
             assert engine is not None, "only protected pages have frames"
+            self._pass("write", page)
             engine.write_page(page, self._bytes[place : place + PAGE])
             self._dirty.discard(page)
         del self._frames[page]
         self._free.append(frame)
-        if self.translations is not None:
-            self.translations.moved(POOL_BASE + place)
+        self._tell_moved(POOL_BASE + place)
 
     def wbinvd(self) -> None:
         """Evict everything."""
         for hpa in list(self._frames):
             self.evict(hpa)
+        self._settled.clear()
 
     def lose(self) -> None:
-        """Drop everything without writing it back: what a power cut does to a cache."""
+        """Drop everything without writing it back: what INVD and a power cut do to a cache."""
         for frame in self._frames.values():
-            if self.translations is not None:
-                self.translations.moved(POOL_BASE + frame * PAGE)
+            self._tell_moved(POOL_BASE + frame * PAGE)
         self._free.extend(self._frames.values())
         self._frames.clear()
         self._dirty.clear()
+        for page, content in self._settled.items():
+            self.dram.write(page, content)
+            self._tell_modified(page)
+        self._settled.clear()
+
+    def overwritten(self, page: int) -> None:
+        """Somebody else wrote to the page in DRAM: no earlier content of it can come back."""
+        self._settled.pop(page, None)
 
     def _take_frame(self) -> int:
         if not self._free:
             self.evict(next(iter(self._frames)))
         return self._free.pop()
+
+    def _pass(self, operation: str, hpa: int) -> None:
+        for listener in self.listeners:
+            listener(Transfer(operation, hpa))
+
+    def _tell_moved(self, place: int) -> None:
+        if self.translations is not None:
+            self.translations.moved(place)
 
     def _tell_modified(self, place: int) -> None:
         if self.translations is not None:
@@ -206,7 +237,6 @@ class Cache:
 
     def require(self, hpa: int, size: int) -> None:
         """Raise UsageError unless the range lies in memory."""
-        if hpa < 0 or size < 0 or hpa + size > self.dram.size:
-            raise UsageError(
-                f"physical range {hpa:#x}+{size:#x} lies outside memory (0..{self.dram.size:#x})"
-            )
+        if hpa < 0 or size < 0 or hpa + size > self.dram.claimed:
+            end = self.dram.claimed
+            raise UsageError(f"physical range {hpa:#x}+{size:#x} lies outside memory (0..{end:#x})")

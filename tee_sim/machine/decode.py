@@ -147,3 +147,18 @@ def _value(name: str, instruction: Any, register: Callable[[str], int]) -> int:
     if name.startswith("r") and name.endswith("d"):
         return register(name[:-1]) & 0xFFFFFFFF
     return register(name)
+
+
+def product_of(code: bytes) -> str:
+    """The register in which a MUL or IMUL leaves its product, or the low half of it.
+
+    Returns:
+        The name of the whole register (``rax`` for EAX), or nothing for any other instruction.
+    """
+    instruction = next(_DETAILED.disasm(code, 0, 1), None)
+    if instruction is None or instruction.mnemonic not in ("mul", "imul"):
+        return ""
+    if len(instruction.operands) == 1:
+        return "rax"
+    name = str(instruction.reg_name(instruction.operands[0].reg))
+    return "r" + name[-2:] if name[-1] in "xip" else name.rstrip("dw")

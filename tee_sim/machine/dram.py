@@ -34,6 +34,8 @@ class DRAM:
 
     Attributes:
         size: bytes.
+        claimed: bytes that the identification chip (SPD) of the modules says there are. A chip
+            that lies makes *aliases*: addresses from ``size`` on reach the same cells again.
         bytes: a writable byte view of all of it.
         qwords: the same memory as little-endian 64-bit words, for page-table walks.
 
@@ -44,7 +46,7 @@ class DRAM:
     def __init__(self, size: int) -> None:
         if size <= 0 or not is_aligned(size):
             raise UsageError(f"memory size {size:#x} is not a positive multiple of {PAGE:#x}")
-        self.size = size
+        self.size = self.claimed = size
         try:
             self._map = anonymous(size)
         except (OSError, OverflowError) as error:
@@ -58,15 +60,19 @@ class DRAM:
         """Address of the array in this process, for the CPU engine to map."""
         return ctypes.addressof(self._anchor)
 
+    def cell(self, hpa: int) -> int:
+        """Which of the ``size`` bytes an address reaches: the modules ignore its upper bits."""
+        return hpa % self.size
+
     def read(self, hpa: int, size: int) -> bytes:
         """Return ``size`` bytes at ``hpa``. Raises UsageError outside memory."""
-        self._bounds(hpa, size)
-        return bytes(self.bytes[hpa : hpa + size])
+        start = self._start(hpa, size)
+        return bytes(self.bytes[start : start + size])
 
     def write(self, hpa: int, data: bytes) -> None:
         """Store ``data`` at ``hpa``. Raises UsageError outside memory."""
-        self._bounds(hpa, len(data))
-        self.bytes[hpa : hpa + len(data)] = data
+        start = self._start(hpa, len(data))
+        self.bytes[start : start + len(data)] = data
 
     def find(self, pattern: bytes) -> list[int]:
         """Addresses of every place where ``pattern`` (at least 4 bytes) stands.
@@ -88,8 +94,11 @@ class DRAM:
             at = self._map.find(pattern, at + 1)
         return found
 
-    def _bounds(self, hpa: int, size: int) -> None:
-        if hpa < 0 or size < 0 or hpa + size > self.size:
+    def _start(self, hpa: int, size: int) -> int:
+        """The first of the cells that a range reaches."""
+        start = self.cell(hpa) if hpa < self.claimed else hpa
+        if hpa < 0 or size < 0 or start + size > self.size:
             raise UsageError(
                 f"physical range {hpa:#x}+{size:#x} lies outside memory (0..{self.size:#x})"
             )
+        return start

@@ -28,7 +28,7 @@ from typing import Protocol
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from tee_sim.checks import Check, Checks
-from tee_sim.errors import UsageError
+from tee_sim.errors import BootError, UsageError
 from tee_sim.machine.dram import DRAM
 from tee_sim.machine.entropy import Entropy
 from tee_sim.units import PAGE, is_aligned
@@ -57,7 +57,15 @@ MEE_TREE = Check(
     f"{_GUERON}, on the integrity tree",
 )
 
-XTS_CHECKS = (MEM_ENCRYPTION,)
+BOOT_ALIAS = Check(
+    "BOOT.ALIAS_CHECK",
+    "No two addresses reach the same memory",
+    "A memory module that claims to be larger than it is: the kernel reads and replays enclave "
+    "memory through its second address.",
+    "De Meulemeester et al., BadRAM, 2025: Intel's Alias Checking Trusted Module (unverified)",
+)
+
+XTS_CHECKS = (MEM_ENCRYPTION, BOOT_ALIAS)
 """What `XTS` enforces."""
 
 TREE_CHECKS = (MEM_ENCRYPTION, MEE_MAC, MEE_TREE)
@@ -96,6 +104,25 @@ def require_page(hpa: int, plaintext: bytes | memoryview | None = None) -> None:
         raise UsageError(f"{hpa:#x} is not the start of a page; an engine moves whole pages")
     if plaintext is not None and len(plaintext) != PAGE:
         raise UsageError(f"{len(plaintext)} bytes are not a page; an engine moves {PAGE} bytes")
+
+
+def find_alias(dram: DRAM) -> int:
+    """A second address of the first 16 bytes of memory, or 0 if there is none.
+
+    Found as firmware finds it: by writing in one place and looking in the other.
+
+    Simplified: looks only where address bits that do not exist put an alias of the first bytes.
+    """
+    other = dram.claimed // 2
+    while other >= PAGE:
+        first, kept = dram.read(0, 16), dram.read(other, 16)
+        dram.write(other, bytes(byte ^ 0xFF for byte in kept))
+        changed = dram.read(0, 16) != first
+        dram.write(other, kept)
+        if changed:
+            return other
+        other //= 2
+    return 0
 
 
 class XTS:
@@ -156,8 +183,15 @@ class XTS:
         return []
 
     def reset(self) -> None:
-        """Boot again: a new key, so that everything in DRAM turns to garbage."""
+        """Boot again: a new key, so that everything in DRAM turns to garbage.
+
+        Raises:
+            BootError: BOOT.ALIAS_CHECK found an alias.
+        """
         self._aes = algorithms.AES(self._entropy.take(32, "TME key"))
+        if (alias := find_alias(self._dram)) and self._checks.on(BOOT_ALIAS):
+            error = BootError(f"the server does not start: {alias:#x} is the same memory as 0x0")
+            raise self._checks.refuse(BOOT_ALIAS, error)
 
     def _cipher(self, hpa: int) -> Cipher[modes.XTS]:
         return Cipher(self._aes, modes.XTS(hpa.to_bytes(16, "little")))

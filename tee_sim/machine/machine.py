@@ -7,13 +7,14 @@ from threading import RLock
 from typing import Protocol
 
 from tee_sim.checks import Checks
-from tee_sim.errors import UsageError
+from tee_sim.errors import BootError, UsageError
 from tee_sim.machine.bus import Bus
 from tee_sim.machine.cache import Cache, KeySource
-from tee_sim.machine.cpu import LogicalProcessor
+from tee_sim.machine.cpu import LogicalProcessor, Stop
 from tee_sim.machine.dram import DRAM
 from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.mmu import MMU, Guard
+from tee_sim.machine.voltage import Voltage
 from tee_sim.units import PAGE
 
 
@@ -21,7 +22,19 @@ class Monitor(Guard, KeySource, Protocol):
     """What a TEE brings to a machine: access rules and keys."""
 
     def power_cut(self) -> None:
-        """Forget every key and every guest."""
+        """Forget every guest and every key, and boot.
+
+        Raises:
+            BootError: the firmware refuses to start this machine.
+        """
+        ...
+
+    def invd(self) -> None:
+        """Called before INVD executes.
+
+        Raises:
+            Fault: it is refused.
+        """
         ...
 
 
@@ -36,6 +49,7 @@ class Machine:
         processors: how many logical processors there are (created on first use).
         cache_pages: pages of protected memory that fit on the die.
         budget: instructions that one uninterrupted run may take.
+        voltage: the register for the supply voltage, if software can reach one.
 
     Attributes:
         boots: how often it was switched on.
@@ -52,9 +66,10 @@ class Machine:
         processors: int,
         cache_pages: int,
         budget: int,
+        voltage: Voltage | None = None,
     ) -> None:
         self.dram, self.entropy, self.budget = dram, entropy, budget
-        self._monitor = monitor
+        self._monitor, self.voltage = monitor, voltage
         self.cache = Cache(dram, monitor, cache_pages)
         self.mmu = MMU(self.cache, monitor, checks)
         self.bus = Bus(dram, self.mmu, checks)
@@ -73,6 +88,10 @@ class Machine:
         if index not in self._processors:
             self._processors[index] = LogicalProcessor(index, self.mmu, self.entropy, self.budget)
         return self._processors[index]
+
+    def run(self, lp: LogicalProcessor, limit: int | None) -> Stop:
+        """As `LogicalProcessor.run`, at this machine's supply voltage."""
+        return lp.run(limit) if self.voltage is None else self.voltage.run(lp, limit)
 
     def visible(self, hpa: int) -> bool:
         """Whether ring-0 software outside any TEE reaches the physical address ``hpa``."""
@@ -115,6 +134,34 @@ class Machine:
         engine = self._monitor.engine(page)
         metadata = engine.metadata_ranges(page) if engine is not None else []
         return [(page, PAGE), *((start, size) for _name, start, size in metadata)]
+
+    def invd(self) -> None:
+        """Invalidate the cache without writing it back, as ring 0 can.
+
+        Raises:
+            Fault: the TEE refuses.
+        """
+        self._monitor.invd()
+        self.cache.lose()
+
+    def change_dimm(self, claimed: int) -> None:
+        """Boot with a memory module that claims to have ``claimed`` bytes; it has as many as ever.
+
+        Raises:
+            BootError: the firmware noticed. The old module is back in its place, and runs.
+            UsageError: not as many as there are, times a power of two: a module claims address
+                bits that it does not have.
+        """
+        times, rest = divmod(claimed, self.dram.size)
+        if rest or times.bit_count() != 1:
+            raise UsageError(f"claim {self.dram.size:#x} bytes times a power of two")
+        self.dram.claimed = claimed
+        try:
+            self.power_cut()
+        except BootError:
+            self.dram.claimed = self.dram.size
+            self.power_cut()
+            raise
 
     def power_cut(self) -> None:
         """Lose everything on the die: cache, keys, and what the TEE knew of its guests.

@@ -28,7 +28,7 @@ Source: Open Enclave SDK, ``host/sgx/create.c`` (``_add_heap_pages``, ``_add_sta
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -111,7 +111,7 @@ class Program:
         return table(f"Program {self.name}", rows)
 
 
-def load_program(program: Path | str, target: str = "sgx") -> Program:
+def load_program(program: Path | str, target: str = "sgx", without: Sequence[str] = ()) -> Program:
     """A program by its directory, or by the name of an example.
 
     The compiled form that lies beside the sources is taken if it was built from exactly them;
@@ -120,6 +120,7 @@ def load_program(program: Path | str, target: str = "sgx") -> Program:
     Args:
         program: a directory, or an example's name.
         target: ``sgx`` or ``none``.
+        without: names of guards to build it without.
 
     Raises:
         BuildError: it does not compile, or the compiler is needed and not installed.
@@ -127,11 +128,11 @@ def load_program(program: Path | str, target: str = "sgx") -> Program:
         UsageError: there is no such program or target.
     """
     sources = read(program)
-    digest = builder.inputs_digest(builder.build_inputs(sources, target), target)
-    kept = builder.shipped(sources.directory, sources.config.name, target)
+    digest = builder.inputs_digest(builder.build_inputs(sources, target), target, without)
+    kept = builder.shipped(sources.directory, sources.config.name, target, without)
     data = kept.read_bytes() if kept.is_file() else b""
     if builder.digest_inside(data) != digest:
-        data = builder.build(program, target)
+        data = builder.build(program, target, without)
     return lay_out(read_elf(data), sources.config, sources.interface, target)
 
 

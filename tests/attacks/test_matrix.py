@@ -30,9 +30,19 @@ EXPECTED: dict[str, tuple[int, str, str, str]] = {
     "write_private_page":      (2,  "X", "B", "B"),  # abort page: the write is dropped
     "replay_by_software":      (3,  "X", "B", "B"),  # as 2
     "remap_page":              (4,  "X", "B", "B"),  # EPCM.ENCLAVEADDRESS; SEVered 2018
+    "move_blocks":             (5,  "X", "B", "B"),  # abort page; SEVurity 2020
     "registers_at_exit":       (6,  "X", "B", "B"),  # SSA; Hetzelt, Buhren 2017; Werner 2019
     "page_faults":             (10, "X", "X", "X"),  # nothing; Xu, Cui, Peinado 2015
+    "undervolt, voltage locked": (17, "X", "B", "-"),  # lock of the voltage register
+    "undervolt, as sold":      (17, "X", "X", "-"),  # nothing; Plundervolt 2020
+    "invd":                    (18, "X", "B", "B"),  # #GP; CacheWarp 2024 is on AMD
+    "hostile_ocall, careful program": (22, "X", "B", "B"),  # the runtime's guard
+    "hostile_ocall, careless program": (22, "X", "X", "X"),  # nothing; Iago 2013
+    "dimm_alias":              (23, "X", "C", "B"),  # encryption; alias check at boot
     "bus_replay":              (24, "X", "D", "X"),  # counter tree; Battering RAM 2025
+    "bus_theft":               (24, "X", "D", "X"),  # as bus_replay: one memory key
+    "ciphertext_dictionary":   (25, "X", "C", "X"),  # counter mode; WireTap, TEE.fail 2025
+    "address_bus":             (26, "X", "X", "X"),  # nothing (oblivious RAM); MemBuster 2020
     "tampered_image":          (32, "X", "B", "B"),  # EINIT against SIGSTRUCT
     "cold_boot":               (33, "X", "C", "C"),  # memory encryption
     "bus_corruption":          (34, "X", "D", "X"),  # MAC; XTS alone yields garbage

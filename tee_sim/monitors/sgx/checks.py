@@ -17,6 +17,12 @@ ABORT_PAGE = Check(
     "Software outside the enclave, the kernel included, reads or writes an enclave page.",
     SDM + '"Memory Access Requests by Non-enclave Software" (all ones: Linux, "x86/sgx")',
 )
+INVD_PRM = Check(
+    "INVD.PRM",
+    "The cache is never dropped unwritten",
+    "The kernel invalidates the cache and so takes back what an enclave has just written.",
+    SDM + '"INVD Handling when Enclaves Are Enabled" (39.6.5 in 2016)',
+)
 EPCM_VALID = Check(
     "EPCM.VALID",
     "This enclave page slot is empty",

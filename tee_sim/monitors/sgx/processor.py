@@ -133,10 +133,19 @@ class SGX:
 
     def power_cut(self) -> None:
         """New keys at the next boot; no enclave survives, and every EPC page is free."""
-        self._engine.reset()
         self.epcm.clear()
         self.enclaves.clear()
         self.entries.clear()
+        self._engine.reset()
+
+    def invd(self) -> None:
+        """#GP: INVD would throw away what enclaves wrote, and bring back what DRAM held before.
+
+        Source: Intel SDM Vol. 3D, "INVD Handling when Enclaves Are Enabled".
+        """
+        if self.checks.on(rules.INVD_PRM):
+            fault = GeneralProtection("INVD while memory is reserved for enclaves")
+            raise self.checks.refuse(rules.INVD_PRM, fault)
 
     # Helpers of the leaves
 
