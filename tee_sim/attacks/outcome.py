@@ -150,8 +150,8 @@ class Attack:
 def _require_usable(host: Platform, argument: object) -> None:
     """Raise UsageError for an argument of a script that would make its verdict a lie."""
     guest = getattr(argument, "guest", None)
-    if isinstance(argument, str):
-        raise UsageError(f"{argument[:16]!r} is text: a digest is 32 bytes, a victim an enclave")
+    if isinstance(argument, str) and len(argument) == 64:
+        raise UsageError(f"{argument[:16]}... is text: a digest is 32 bytes")
     if guest is not None and guest.host is not host.host:
         raise UsageError(f"{argument!r} runs on another platform than the one that is attacked")
     if guest is not None and guest.lost is not None:

@@ -23,7 +23,7 @@ from assembly import (
 from tee_sim.abi.image import Image, ImagePage
 from tee_sim.abi.sgx import PageType
 from tee_sim.checks import Checks
-from tee_sim.errors import MachineCheck, PageFault, UsageError
+from tee_sim.errors import EnclaveLost, MachineCheck, PageFault, UsageError
 from tee_sim.hypervisor.guest import RETURN_ADDRESS, Steps, interleave
 from tee_sim.machine.cache import Cache
 from tee_sim.machine.cpu import RAX, RBX, RCX, RDI, RDX, RSI, RSP
@@ -329,6 +329,9 @@ def test_a_power_cut_takes_dirty_data_and_every_enclave_with_it() -> None:
     assert guest.enter(0, 0, 0)[0].to_bytes(8, "little") == b"original"
     platform.machine.power_cut()
     assert platform.adversary.bus.read(place, PAGE) == before
+    with pytest.raises(EnclaveLost, match="power"):
+        guest.enter(0, 0, 0)
+    guest._boot, guest.lost = platform.machine.boots, None  # a host that does not care
     with pytest.raises(PageFault):
         guest.enter(0, 0, 0)
 
