@@ -138,6 +138,11 @@ class SGX:
         self.enclaves.clear()
         self.entries.clear()
 
+    @property
+    def aex_notify(self) -> bool:
+        """CPUID.12H.0:EAX[11]: AEX-Notify and EDECCSSA, which an update brings."""
+        return self.checks.on(rules.AEX_NOTIFY)
+
     # Helpers of the leaves
 
     def next_eid(self) -> int:
