@@ -32,6 +32,16 @@ EXPECTED: dict[str, tuple[int, str, str, str]] = {
     "remap_page":              (4,  "X", "B", "B"),  # EPCM.ENCLAVEADDRESS; SEVered 2018
     "registers_at_exit":       (6,  "X", "B", "B"),  # SSA; Hetzelt, Buhren 2017; Werner 2019
     "page_faults":             (10, "X", "X", "X"),  # nothing; Xu, Cui, Peinado 2015
+    "accessed_bits":           (11, "X", "X", "X"),  # nothing; Van Bulck 2017, Wang 2017
+    "single_step, as sold":    (12, "X", "X", "X"),  # SGX-Step 2017
+    "single_step, patched, no handler":
+                               (12, "X", "X", "X"),  # AEX-Notify only tells who listens
+    "single_step, patched, with a handler":
+                               (12, "X", "B", "B"),  # AEX-Notify 2023
+    "exception_reentry, careless runtime":
+                               (21, "-", "X", "X"),  # SmashEx 2021
+    "exception_reentry, guarded runtime":
+                               (21, "-", "B", "B"),  # the runtime's own guard
     "bus_replay":              (24, "X", "D", "X"),  # counter tree; Battering RAM 2025
     "tampered_image":          (32, "X", "B", "B"),  # EINIT against SIGSTRUCT
     "cold_boot":               (33, "X", "C", "C"),  # memory encryption

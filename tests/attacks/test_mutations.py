@@ -22,7 +22,7 @@ from attacks.walk import SILENT, proofs
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tee_sim"
-ENFORCING = ("machine", "monitors")
+ENFORCING = ("machine", "monitors", "sdk")
 SOURCES = {
     path.relative_to(ROOT): path.read_text("utf-8")
     for part in ENFORCING
