@@ -3,7 +3,8 @@
 Source: Intel SDM Vol. 3D, "Enclave Entry and Exit", and the pages of the leaves in "SGX Instruction
 References".
 
-Simplified: no CET, no XSAVE state beyond SSE; FS and GS are their bases alone.
+Simplified: no CET, no XSAVE state beyond SSE; FS and GS are their bases alone; POPF can set TF in a
+thread that did not opt in, and the host then sees a #DB.
 """
 
 from __future__ import annotations
@@ -181,7 +182,7 @@ def _check_frame(
     sgx: SGX, lp: LogicalProcessor, enclave: Enclave, tcs: memoryview, index: int
 ) -> tuple[tuple[int, ...], memoryview]:
     """The pages of an SSA frame, each a writable REG page of this enclave, and its last page."""
-    ossa, nssa = _TCS.unpack_from(tcs)[2], _TCS.unpack_from(tcs)[4]
+    _, _, ossa, _, nssa, *_ = _TCS.unpack_from(tcs)
     if index >= nssa and sgx.checks.on(rules.EENTER_CSSA):
         fault = GeneralProtection(f"EENTER: all {nssa} SSA frames are in use")
         raise sgx.checks.refuse(rules.EENTER_CSSA, fault)

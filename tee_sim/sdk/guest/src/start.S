@@ -122,8 +122,10 @@ nothing_pending:
     xorl %edx, %edx
 
 leave:
+    cmpb $0, %gs:TD_NOTICE+7
+    je 1f
     movb $0, %gs:SSA_AEXNOTIFY
-    movq $0, %gs:TD_ON_STACK
+1:  movq $0, %gs:TD_ON_STACK
     movq %gs:TD_RETURN_TARGET, %rbx
     movq %gs:TD_HOST_RSP, %rsp
     movq %gs:TD_HOST_RBP, %rbp
@@ -313,9 +315,13 @@ tee_expect_notice:
     xorl %eax, %eax
     cmpq $0, tee_aex_handler(%rip)
     setne %al
-    movb %al, %gs:TD_NOTICE+7
+    cmpb %al, %gs:TD_NOTICE+7
+    jne 1f
+    testb %al, %al                  /* spare everybody else an access to the save area */
+    jz 2f
+1:  movb %al, %gs:TD_NOTICE+7
     movb %al, %gs:SSA_AEXNOTIFY
-    ret
+2:  ret
 
     .balign 4
 mxcsr_default:
