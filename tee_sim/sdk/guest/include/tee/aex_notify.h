@@ -13,7 +13,8 @@
 typedef void (*tee_aex_handler_t)(void);
 
 /* Have `handler` called on the interrupted thread, before it goes on, after each interruption of
- * any thread; NULL ends that. It is not told of interruptions of itself, and must not call this. */
+ * any thread; NULL ends that. It is not told of interruptions of itself. It must not call this, and
+ * must not fail: an exception may be waiting for its own handler. */
 oe_result_t tee_set_aex_handler(tee_aex_handler_t handler);
 
 #endif
