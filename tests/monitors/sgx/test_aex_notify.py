@@ -1,4 +1,4 @@
-"""AEX-Notify and EDECCSSA: a thread learns that it was interrupted, and gives up the saved state."""
+"""AEX-Notify and EDECCSSA: a thread learns that it was interrupted, and gives up a saved state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from assembly import (
     SPIN,
     SSA_0,
     SSA_GVA,
-    TCS_0,
     image,
     launch,
     leave,
