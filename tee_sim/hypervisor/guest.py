@@ -43,8 +43,8 @@ RETURN_ADDRESS = 0x0800_0000
 """Where an enclave leaves to, in the process that hosts it. Host software here is Python, so the
 processor stops there instead of executing."""
 
-LEAF_COST = 10_000
-"""Instructions that one leaf executed inside counts for, in the budget of a call."""
+LEAF_COST, PAUSE_COST = 10_000, 1_000
+"""Instructions that one leaf executed inside, and one pause, count for in the budget of a call."""
 
 MASK64 = (1 << 64) - 1
 
@@ -214,8 +214,11 @@ class Guest(ABC):
                             continue
                         stop = Stop("limit" if served < lp.budget else "budget")
                 if stop.kind == "limit" and quantum:
-                    yield
-                    continue
+                    served += max(quantum, PAUSE_COST)
+                    if served < lp.budget:
+                        yield
+                        continue
+                    stop = Stop("budget")
                 if stop.kind == "limit" and others:
                     others[1]()
                     continue

@@ -1,7 +1,7 @@
 """One thread of a program on a logical processor of its own, beside others.
 
-one, two = (enclave.on_thread(number) for number in range(2))
-interleave(one.count.steps(1000), two.count.steps(1000))
+``interleave(one.count.steps(1000), two.count.steps(1000))`` makes two calls at the same time, if
+``one`` and ``two`` are ``enclave.on_thread(0)`` and ``enclave.on_thread(1)``.
 """
 
 from __future__ import annotations
@@ -35,15 +35,14 @@ class Lane:
 
     def steps(self, thread: int, rdi: int, rsi: int) -> Steps:
         """Enter, and pause after each quantum."""
-        return self._guest.steps(
-            thread,
-            rdi,
-            rsi,
-            registers={"r8": self.arena[0], "r9": self.arena[1]},
-            processor=self._thread,
-            quantum=self._quantum,
-        )
+        return self._steps(thread, rdi, rsi, self._quantum)
 
     def enter(self, thread: int, rdi: int, rsi: int) -> Result:
         """Enter and run until the program leaves."""
-        return finish(self.steps(thread, rdi, rsi))
+        return finish(self._steps(thread, rdi, rsi, None))
+
+    def _steps(self, thread: int, rdi: int, rsi: int, quantum: int | None) -> Steps:
+        arena = {"r8": self.arena[0], "r9": self.arena[1]}
+        return self._guest.steps(
+            thread, rdi, rsi, registers=arena, processor=self._thread, quantum=quantum
+        )

@@ -15,8 +15,7 @@ REENTRY = Check(
     "No exception is handled on the host's stack",
     "The host forces an exception while the stack pointer is still its own, and so has the second "
     "stage write registers of its choice to an address of its choice.",
-    "Cui, Yu, Shinde, Saxena, Cai: SmashEx (2021), CVE-2021-0186 and CVE-2021-33767 (numbers "
-    "unverified)",
+    "Cui, Yu, Shinde, Saxena, Cai: SmashEx: Smashing SGX Enclaves Using Exceptions (2021)",
 )
 GUARDS = (REENTRY,)
 """In the order of the GUARD_ bits of ``guest/include/tee/layout.h``."""

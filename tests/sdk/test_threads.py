@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from assembly import SPIN, launch
 from tee_sim import Platform
-from tee_sim.errors import EnclaveLost, UsageError
-from tee_sim.hypervisor.guest import interleave
+from tee_sim.errors import BudgetExceeded, EnclaveLost, UsageError
+from tee_sim.hypervisor.guest import finish, interleave
 from tee_sim.units import MIB
 
 TEES = ("none", "sgx-mee", "sgx-tme")
@@ -72,6 +73,13 @@ def test_a_thread_that_dies_takes_the_enclave_with_it() -> None:
         with pytest.raises(EnclaveLost):
             lane.which()
     assert all(lp.context is None for lp in enclave.guest.host.machine.mmu.processors[1:])
+
+
+def test_a_call_in_steps_has_a_budget_too() -> None:
+    guest = launch(Platform("sgx-tme", memory=24 * MIB, epc=MIB, budget=50_000), SPIN)
+    with pytest.raises(BudgetExceeded):
+        finish(guest.steps(0, quantum=3))
+    assert guest.lost is not None
 
 
 @pytest.mark.parametrize("thread", [-1, 4])
