@@ -41,7 +41,7 @@ FLAGS = (
     "-fPIE", "-pie",
     "-fvisibility=hidden",          # no symbol is looked up at run time: no GOT
     "-fomit-frame-pointer",
-    "-mno-red-zone",                # a handler may one day run on the interrupted stack
+    "-mno-red-zone",                # an exception handler runs on the interrupted stack
     "-fno-stack-protector",         # its canary would need an address of its own
     "-fno-sanitize=undefined",      # zig's default; its traps would hide the program's bugs
     "-fno-unwind-tables", "-fno-asynchronous-unwind-tables",

@@ -30,6 +30,14 @@
     ldmxcsr mxcsr_default(%rip)
 .endm
 
+/* From here to the exit, nobody runs on our stack but we: no handler of an exception or a notice. */
+.macro GIVE_UP_STACK
+    cmpb $0, %gs:TD_NOTICE+7
+    je 1f
+    movb $0, %gs:SSA_AEXNOTIFY
+1:  movq $0, %gs:TD_ON_STACK
+.endm
+
     .section .text.start, "ax", @progbits
     .globl _start
     .type _start, @function
@@ -91,6 +99,7 @@ tee_ocall:
     pushq %r13
     pushq %r14
     pushq %r15
+    GIVE_UP_STACK                   /* no handler may make an ocall between this one and its exit */
     movq %rsp, %gs:TD_PENDING_RSP
     movq %rsi, %rdx
     movq %rdi, %rsi
@@ -122,10 +131,7 @@ nothing_pending:
     xorl %edx, %edx
 
 leave:
-    cmpb $0, %gs:TD_NOTICE+7
-    je 1f
-    movb $0, %gs:SSA_AEXNOTIFY
-1:  movq $0, %gs:TD_ON_STACK
+    GIVE_UP_STACK
     movq %gs:TD_RETURN_TARGET, %rbx
     movq %gs:TD_HOST_RSP, %rsp
     movq %gs:TD_HOST_RBP, %rbp
