@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tee_sim.abi.image import Image, measure
-from tee_sim.abi.sgx import AttributesMask
+from tee_sim.abi.sgx import AttributesMask, MiscSelect
 from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.abi.sgxs import read_sgxs
 from tee_sim.checks import PATCH_LEVEL, Check, Checks
@@ -25,6 +25,7 @@ from tee_sim.errors import UsageError
 from tee_sim.html import table
 from tee_sim.hypervisor.guest import Guest
 from tee_sim.hypervisor.honest import Host, Launch
+from tee_sim.hypervisor.lane import Lane
 from tee_sim.hypervisor.malicious import Adversary
 from tee_sim.hypervisor.plain import Unprotected
 from tee_sim.hypervisor.sgx import SGXDriver, SGXGuest, production
@@ -37,8 +38,8 @@ from tee_sim.machine.voltage import VOLTAGE_LOCK, Voltage
 from tee_sim.monitors.sgx.checks import CHECKS as SGX_CHECKS
 from tee_sim.monitors.sgx.processor import SGX, cpusvn
 from tee_sim.monitors.sgx.sigstruct import load_attacker_key, load_signing_key, sign
-from tee_sim.sdk.guards import GUARDS, left_out
-from tee_sim.sdk.host import Callback, Enclave
+from tee_sim.sdk import guards
+from tee_sim.sdk.host import COMMAND_EXCEPTION, EXIT_RESUME, Callback, Enclave
 from tee_sim.sdk.image import Program, load_program
 from tee_sim.trace import Event, Recorder
 from tee_sim.units import MIB, PAGE, align_up
@@ -79,14 +80,14 @@ TEES = {
         TEE(
             "sgx-mee",
             "SGX (client, integrity tree)",
-            (*SGX_CHECKS, *TREE_CHECKS, VOLTAGE_LOCK, *GUARDS),
+            (*SGX_CHECKS, *TREE_CHECKS, VOLTAGE_LOCK, *guards.GUARDS),
             "sgx",
             "counter mode, a MAC for each line, a tree of counters rooted on the die",
         ),
         TEE(
             "sgx-tme",
             "SGX (server, no tree)",
-            SGX_CHECKS + XTS_CHECKS + GUARDS,
+            SGX_CHECKS + XTS_CHECKS + guards.GUARDS,
             "sgx",
             "AES-XTS with one key for all memory; no integrity, no freshness",
         ),
@@ -110,6 +111,7 @@ class DeployedEnclave(Enclave):
 
     def __init__(self, program: Program, guest: Guest, ocalls: Mapping[str, Callback] | None):
         self.program, self.guest = program, guest
+        guest.exception_call = COMMAND_EXCEPTION, EXIT_RESUME
         super().__init__(program.interface, guest, name=program.name, ocalls=ocalls)
 
     @property
@@ -126,6 +128,21 @@ class DeployedEnclave(Enclave):
     def mrsigner(self) -> bytes | None:
         """SHA-256 of the public key that signed it, 32 bytes; None as for `mrenclave`."""
         return self.guest.enclave.secs.mrsigner if isinstance(self.guest, SGXGuest) else None
+
+    def on_thread(self, thread: int, quantum: int = 100) -> Enclave:
+        """The same enclave, called by another of its threads, on a logical processor of its own.
+
+        With `tee_sim.hypervisor.guest.interleave`, such calls run at the same time:
+        ``interleave(one.count.steps(1000), two.count.steps(1000))``.
+
+        Args:
+            thread: its number; thread n runs on logical processor n.
+            quantum: instructions until the next processor's turn.
+        """
+        lane = Lane(self.guest, thread, quantum)
+        name = f"{self.name}, thread {thread}"
+        ocalls = self._callbacks
+        return Enclave(self.interface, lane, name=name, ocalls=ocalls, thread=thread)
 
     def address(self, symbol: str) -> int:
         """Linear address of a global symbol of the program (public: the image is)."""
@@ -281,12 +298,32 @@ class Platform:
             UsageError: no such program, or not enough memory.
         """
         if not isinstance(program, Program):
-            program = load_program(program, self.tee.target, left_out(self.checks))
-        sigstruct = None
+            program = self.build(program)
+        sigstruct, asks = None, (program.exinfo, program.aex_notify)
         if self.tee.target == "sgx":
-            sigstruct = signature(self.measurement(program.image), debug)
-        launch = Launch(program.name, program.image, sigstruct, production(debug=debug))
+            sigstruct = signature(self.measurement(program.image), debug, False, *asks)
+        launch = Launch(
+            program.name,
+            program.image,
+            sigstruct,
+            production(debug=debug, aex_notify=program.aex_notify),
+            MiscSelect(exinfo=program.exinfo),
+        )
         return DeployedEnclave(program, self.host.launch(launch), ocalls)
+
+    def build(self, program: str | Path) -> Program:
+        """A program as its author builds it for this kind of server.
+
+        With AEX-Notify, if it asks for that and the processor has it: the author measures and signs
+        both forms. With every guard of `tee_sim.sdk.guards` that is not switched off.
+        """
+        sgx = self.host.sgx
+        return load_program(
+            program,
+            self.tee.target,
+            guarded=guards.built_in(self.checks),
+            aex_notify=sgx is not None and sgx.aex_notify,
+        )
 
     def load(
         self, image: Image | bytes, sigstruct: SIGSTRUCT | None = None, *, debug: bool = False
@@ -357,11 +394,18 @@ def _require_sizes(**sizes: int) -> None:
 
 
 @lru_cache(maxsize=256)
-def signature(mrenclave: bytes, debug: bool = False, attacker: bool = False) -> SIGSTRUCT:
+def signature(
+    mrenclave: bytes,
+    debug: bool = False,
+    attacker: bool = False,
+    exinfo: bool = False,
+    aex_notify: bool = False,
+) -> SIGSTRUCT:
     """A SIGSTRUCT for a measurement, by a published teaching key: the author's, or the host's."""
     return sign(
         mrenclave,
         load_attacker_key() if attacker else load_signing_key(),
-        attributes=production(debug=debug),
+        attributes=production(debug=debug, aex_notify=aex_notify),
+        miscselect=MiscSelect(exinfo=exinfo),
         attributemask=AttributesMask(flags=ALL_BITS, xfrm=ALL_BITS),
     )

@@ -48,11 +48,11 @@ LEAF_COST = 10_000
 
 MASK64 = (1 << 64) - 1
 
+T = TypeVar("T")
 Result = tuple[int, int, int]
 Steps = Generator[None, None, Result]
 Handler = Callable[["Guest", LogicalProcessor, Fault | None], bool]
 """Called by the kernel at each interruption (None: a timer); True means handled, resume."""
-T = TypeVar("T")
 
 
 class Guest(ABC):
@@ -72,6 +72,9 @@ class Guest(ABC):
         trap_flag: enter with RFLAGS.TF set.
         meanwhile: (n, action): after each n instructions, what other processors do while this
             one stays inside.
+        exception_call: RDI to enter an interrupted thread with, so that it can handle an exception
+            that the host cannot, and RDI at the exit that asks to resume it; None if the program
+            takes no such calls.
         lock: see `Machine.lock`.
     """
 
@@ -85,6 +88,7 @@ class Guest(ABC):
         self.timer: int | None = None
         self.trap_flag = False
         self.meanwhile: tuple[int, Callable[[], None]] | None = None
+        self.exception_call: tuple[int, int] | None = None
         self._lost: EnclaveLost | None = None
         self._boot, self.lock = host.machine.boots, host.machine.lock
         self.tcs_offsets = [p.offset for p in image.pages if p.page_type == PageType.TCS]
@@ -171,14 +175,8 @@ class Guest(ABC):
             Fault: the entry itself was refused.
             MachineCheck: the memory controller stopped the machine.
         """
-        steps = self.steps(thread, rdi, rsi, registers=registers)
         with self.lock:
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as finished:
-                    result: Result = finished.value
-                    return result
+            return finish(self.steps(thread, rdi, rsi, registers=registers))
 
     def steps(
         self,
@@ -223,6 +221,7 @@ class Guest(ABC):
     def _until_it_leaves(self, lp: LogicalProcessor, quantum: int | None) -> Steps:
         """Run, serve and interrupt the program, until it leaves on its own."""
         spent = 0  # instructions of its budget, besides those of the run in progress
+        offered: Fault | None = None
         while True:
             self._require_alive()
             others = self.meanwhile
@@ -232,14 +231,19 @@ class Guest(ABC):
             stop = self.host.machine.run(lp, limit)
             if stop.kind in ("enclu", "syscall"):
                 try:
-                    if self._left(lp, stop):
+                    left = self._left(lp, stop)
+                except Fault as fault:
+                    stop = Stop("fault", fault)
+                else:
+                    if left and offered is None:
                         return lp.register(RDI), lp.register(RSI), lp.register(RDX)
+                    if left and offered is not None:
+                        self._answered(lp, offered)
+                        offered = None
                     spent += LEAF_COST
                     if limit != 1 and spent < lp.budget:
                         continue
                     stop = Stop("limit")
-                except Fault as fault:
-                    stop = Stop("fault", fault)
             if stop.kind == "limit":
                 spent += limit or 0
                 stop = stop if spent < lp.budget else Stop("budget")
@@ -248,7 +252,7 @@ class Guest(ABC):
             elif stop.kind == "limit" and others:
                 others[1]()
             else:
-                self._interrupted(lp, stop)
+                offered = self._interrupted(lp, stop, offered)
 
     def _require_alive(self) -> None:
         if self.lost is not None:
@@ -264,8 +268,20 @@ class Guest(ABC):
             registers[REGISTER_NAMES.index(name)] = value & MASK64
         return registers
 
-    def _interrupted(self, lp: LogicalProcessor, stop: Stop) -> None:
-        """Leave, let the kernel and whoever hooked into it act, and resume."""
+    def _interrupted(self, lp: LogicalProcessor, stop: Stop, offered: Fault | None) -> Fault | None:
+        """Leave, let the kernel and whoever hooked into it act, and resume.
+
+        An exception that nobody outside can handle is offered to the program: the thread is
+        entered once more (`exception_call`), and resumed if it says so.
+
+        Args:
+            lp: the processor.
+            stop: why it stopped.
+            offered: the exception that the program has been offered and not yet answered.
+
+        Returns:
+            The exception that is on offer now.
+        """
         if isinstance(stop.fault, MachineCheck):
             raise stop.fault
         seen = self._exit(lp, stop.fault)
@@ -281,8 +297,19 @@ class Guest(ABC):
         finally:
             lp.interrupted -= 1
         self._require_alive()
-        if not any(handled) and seen is not None and not self._provide_page(seen):
+        if any(handled) or seen is None or self._provide_page(seen):
+            self._resume(lp)
+            return offered
+        if offered is not None or not self._offer(lp):
+            seen = offered or seen
             raise EnclaveLost(f"the program inside died: {seen}", fault=seen)
+        return seen
+
+    def _answered(self, lp: LogicalProcessor, offered: Fault) -> None:
+        """The program has left after it was offered an exception: resume it if it says so."""
+        assert self.exception_call is not None, "it was offered one"
+        if lp.register(RDI) != self.exception_call[1]:
+            raise EnclaveLost(f"the program inside died: {offered}", fault=offered)
         self._resume(lp)
         lp.occupied = True
 
@@ -331,6 +358,10 @@ class Guest(ABC):
     def _exit(self, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
         """Interrupt it; the event as the host sees it."""
 
+    def _offer(self, lp: LogicalProcessor) -> bool:
+        """Enter the interrupted thread, for it to handle what happened; False if that cannot be."""
+        return False
+
     @abstractmethod
     def _resume(self, lp: LogicalProcessor) -> None:
         """Continue after an interruption."""
@@ -345,15 +376,29 @@ class Guest(ABC):
         return TCS.unpack(page.content)
 
 
-def interleave(*calls: Steps) -> list[Result]:
+def finish(call: Generator[None, None, T]) -> T:
+    """Make a call to its end, whatever pauses it has."""
+    while True:
+        try:
+            next(call)
+        except StopIteration as finished:
+            result: T = finished.value
+            return result
+
+
+def interleave(*calls: Generator[None, None, T]) -> list[T]:
     """Run several calls at the same time, each for one quantum in turn.
 
     The order is fixed by instruction counts alone, so the same calls interleave the same way.
 
+    Args:
+        calls: entries of programs (`Guest.steps`) or ecalls (``enclave.on_thread(1).f.steps()``),
+            each on a logical processor of its own.
+
     Returns:
-        RDI, RSI, RDX of each call, in the order given.
+        What each call returned, in the order given: for an entry RDI, RSI and RDX.
     """
-    results: dict[int, Result] = {}
+    results: dict[int, T] = {}
     running = dict(enumerate(calls))
     try:
         while running:

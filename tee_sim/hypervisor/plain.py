@@ -2,6 +2,8 @@
 
 The kernel enters it with SYSRET and it leaves with SYSCALL. Its memory, its registers at every
 interruption and its page tables are all the kernel's to read and write.
+
+Simplified: an exception ends the program; the kernel does not deliver it as a signal.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tee_sim.abi.image import Image
-from tee_sim.abi.sgx import SECS, AttributeFlags, Attributes, SecinfoFlags
+from tee_sim.abi.sgx import SECS, AttributeFlags, Attributes, MiscSelect, SecinfoFlags
 from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.checks import Check
 from tee_sim.errors import Fault, InvalidOpcode, SGXError, UsageError
@@ -67,6 +67,11 @@ class SGXDriver:
         self.enclu = partial(enclu, sgx)
         self.abandon = partial(exiting.abandon, sgx)
 
+    @property
+    def aex_notify(self) -> bool:
+        """Whether CPUID reports AEX-Notify."""
+        return self._sgx.aex_notify
+
     def einit(self, secs_hpa: int, sigstruct: SIGSTRUCT) -> None:
         """Write the signer's hash to IA32_SGXLEPUBKEYHASH, then `building.einit`."""
         self._sgx.lepubkeyhash = mrsigner(sigstruct)
@@ -95,9 +100,10 @@ class SGXDriver:
         return EPCMEntry(*(getattr(entry, name) for name in entry.__slots__))
 
 
-def production(*, debug: bool = False) -> Attributes:
+def production(*, debug: bool = False, aex_notify: bool = False) -> Attributes:
     """ATTRIBUTES of a 64-bit enclave with x87 and SSE state."""
-    return Attributes(flags=AttributeFlags(mode64bit=True, debug=debug), xfrm=3)
+    flags = AttributeFlags(mode64bit=True, debug=debug, aexnotify=aex_notify)
+    return Attributes(flags=flags, xfrm=3)
 
 
 class SGXGuest(Guest):
@@ -110,6 +116,7 @@ class SGXGuest(Guest):
         sigstruct: its author's signature; None leaves the enclave uninitialised.
         attributes: ATTRIBUTES to create it with.
         base: linear address of ELRANGE.
+        miscselect: MISCSELECT to create it with.
 
     Attributes:
         enclave: the processor's view of it.
@@ -127,6 +134,7 @@ class SGXGuest(Guest):
         sigstruct: SIGSTRUCT | None,
         attributes: Attributes | None = None,
         base: int = ENCLAVE_BASE,
+        miscselect: MiscSelect | None = None,
     ) -> None:
         super().__init__(host, image, base)
         self.driver = driver
@@ -142,6 +150,7 @@ class SGXGuest(Guest):
                     baseaddr=base,
                     ssaframesize=image.ssaframesize,
                     attributes=attributes or production(),
+                    miscselect=miscselect or MiscSelect(),
                 ),
             )
             self._add_pages(image)
@@ -192,12 +201,25 @@ class SGXGuest(Guest):
         super().close()
 
     def _start(self, lp: LogicalProcessor, tcs_offset: int, registers: list[int]) -> None:
+        self._eenter(lp, self.base + tcs_offset, registers)
+
+    def _offer(self, lp: LogicalProcessor) -> bool:
+        if self.exception_call is None:
+            return False
+        registers = self._arguments(self.exception_call[0], 0, {})
+        try:
+            self._eenter(lp, self._entered[lp.index], registers)
+        except Fault:
+            return False  # every save frame is in use
+        return True
+
+    def _eenter(self, lp: LogicalProcessor, tcs_gva: int, registers: list[int]) -> None:
         registers[RFLAGS] |= FLAGS_INITIAL | (0x100 if self.trap_flag else 0)
-        registers[RAX], registers[RBX] = Leaf.EENTER, self.base + tcs_offset
+        registers[RAX], registers[RBX] = Leaf.EENTER, tcs_gva
         # ENCLU would stand just before the address to return to.
         registers[RIP] = RETURN_ADDRESS - entering.ENCLU_BYTES
         registers[RCX] = RETURN_ADDRESS
-        self._entered[lp.index] = registers[RBX]
+        self._entered[lp.index] = tcs_gva
         lp.switch(self.space.cr3)
         lp.set_registers(registers)
         self.driver.eenter(lp)

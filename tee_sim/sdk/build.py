@@ -20,12 +20,10 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from tee_sim.errors import BuildError, UsageError
 from tee_sim.sdk import codegen
-from tee_sim.sdk.guards import GUARDS
 from tee_sim.sdk.sources import PROGRAMS, Sources, read, read_lf
 
 GUEST = Path(__file__).resolve().parent / "guest"
@@ -43,7 +41,7 @@ FLAGS = (
     "-fPIE", "-pie",
     "-fvisibility=hidden",          # no symbol is looked up at run time: no GOT
     "-fomit-frame-pointer",
-    "-mno-red-zone",                # a handler may one day run on the interrupted stack
+    "-mno-red-zone",                # an exception handler runs on the interrupted stack
     "-fno-stack-protector",         # its canary would need an address of its own
     "-fno-sanitize=undefined",      # zig's default; its traps would hide the program's bugs
     "-fno-unwind-tables", "-fno-asynchronous-unwind-tables",
@@ -64,13 +62,12 @@ _LEAKY_ENVIRONMENT = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_
 _TIMEOUT_SECONDS = 300
 
 
-def build(program: Path | str, target: str = "sgx", without: Sequence[str] = ()) -> bytes:
+def build(program: Path | str, target: str = "sgx") -> bytes:
     """Compile a program, or take the result from the cache.
 
     Args:
         program: a directory with `program.toml`, an EDL file and sources, or an example's name.
         target: ``sgx`` or ``none``.
-        without: names of guards to leave out.
 
     Returns:
         The ELF: a static position-independent executable.
@@ -81,12 +78,12 @@ def build(program: Path | str, target: str = "sgx", without: Sequence[str] = ())
     """
     sources = read(program)
     files = build_inputs(sources, target)
-    digest = inputs_digest(files, target, without)
+    digest = inputs_digest(files, target)
     compiler = _compiler_version()
     kept = cache_directory() / "elf" / f"{digest}-{compiler}.elf"
     if kept.is_file():
         return kept.read_bytes()
-    elf = _compile(sources, files, target, digest, without)
+    elf = _compile(sources, files, target, digest)
     with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
         _store(kept, elf)
     return elf
@@ -112,17 +109,12 @@ def _runtime_files() -> list[Path]:
     return sorted(p for p in GUEST.rglob("*") if p.suffix in (".c", ".h", ".S") and p.is_file())
 
 
-def inputs_digest(files: dict[str, bytes], target: str, without: Sequence[str] = ()) -> str:
+def inputs_digest(files: dict[str, bytes], target: str) -> str:
     """SHA-256, in hex, of everything that decides the result except the compiler itself."""
-    digest = hashlib.sha256("\0".join((target, *FLAGS, *_defines(without))).encode())
+    digest = hashlib.sha256("\0".join((target, *FLAGS)).encode())
     for name, content in files.items():
         digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
-
-
-def _defines(without: Sequence[str]) -> list[str]:
-    """Options that leave guards out."""
-    return [f"-DTEE_WITHOUT_{guard.replace('.', '_')}" for guard in without]
 
 
 def digest_inside(elf: bytes) -> str:
@@ -135,9 +127,9 @@ def digest_inside(elf: bytes) -> str:
     return found[1].decode() if found else ""
 
 
-def shipped(directory: Path, name: str, target: str, without: Sequence[str] = ()) -> Path:
+def shipped(directory: Path, name: str, target: str) -> Path:
     """Where the compiled form of an example program is kept."""
-    return directory / ".".join((name, target, *(f"without.{guard}" for guard in without), "elf"))
+    return directory / f"{name}.{target}.elf"
 
 
 def cache_directory() -> Path:
@@ -164,9 +156,7 @@ def _compiler_version() -> str:
         ) from None
 
 
-def _compile(
-    sources: Sources, files: dict[str, bytes], target: str, digest: str, without: Sequence[str]
-) -> bytes:
+def _compile(sources: Sources, files: dict[str, bytes], target: str, digest: str) -> bytes:
     """One run of the compiler in a directory of its own."""
     mark = f'.section .tee_sim.inputs, "", @progbits\n.ascii "tee_sim inputs {digest}"\n'
     with tempfile.TemporaryDirectory(prefix="tee_sim-") as scratch:
@@ -177,7 +167,7 @@ def _compile(
             path.write_bytes(content)
         units = [name for name in files if name.endswith((".c", ".cpp", ".S"))]
         command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, f"-DTEE_TARGET_{target.upper()}"]
-        command += [*_defines(without), "-Iinclude", "-Igenerated", "-Iprogram", "-o", "out.elf"]
+        command += ["-Iinclude", "-Igenerated", "-Iprogram", "-o", "out.elf"]
         command += [*units, "generated/inputs.S"]
         result = _run(command, root)
         if result.returncode != 0 or not (root / "out.elf").is_file():
@@ -239,22 +229,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tee_sim.sdk.build", description=main.__doc__)
     parser.add_argument("programs", nargs="*", help="directories, or names of examples")
     parser.add_argument("--all", action="store_true", help="every example of the package")
-    parser.add_argument(
-        "--without", metavar="GUARD", help="ship a build without it, too (rebuilt ever after)"
-    )
     chosen = parser.parse_args(arguments)
     names: list[Path | str] = list(chosen.programs)
     if chosen.all:
         names += sorted(path.parent for path in PROGRAMS.glob("*/program.toml"))
     for name in names:
         sources = read(name)
-        builds: list[tuple[str, tuple[str, ...]]] = [(target, ()) for target in TARGETS]
-        builds += [("sgx", (guard.name,)) for guard in GUARDS]
-        for target, without in builds:
-            path = shipped(sources.directory, sources.config.name, target, without)
-            if not without or path.is_file() or chosen.without in without:
-                path.write_bytes(build(name, target, without))
-                print(f"{path}: {path.stat().st_size} bytes")
+        for target in TARGETS:
+            path = shipped(sources.directory, sources.config.name, target)
+            path.write_bytes(build(name, target))
+            print(f"{path}: {path.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,10 @@
     vault = Enclave(program, transport)
     digest = vault.make_secret("1234")
 
+A method's ``steps`` makes the same call in steps, for several at a time:
+
+    interleave(one.count.steps(1000), two.count.steps(1000))
+
 The methods come from the EDL file. Arguments are checked before anything runs, then written to
 plain host memory, the *arena*, where the enclave fetches them: whoever controls the host reads them
 there. One arena serves ecalls and ocalls, because both sides copy everything out of it at once.
@@ -12,11 +16,12 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, NoReturn, Protocol, cast
+from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from tee_sim.errors import EcallFailed, EnclaveLost, Fault, UsageError
+from tee_sim.hypervisor.guest import Result, finish
 from tee_sim.sdk.codegen import needs_struct
 from tee_sim.sdk.convert import Plan, python_name, python_type
 from tee_sim.sdk.edl import Function, Interface
@@ -36,10 +41,17 @@ OCALL_RETURN = 2**64 - 1
 SETTLE = 0.1
 """Seconds after which every signal has been heard by everybody."""
 
-EXIT_ECALL_DONE, EXIT_OCALL, EXIT_NESTED = 0, 1, 2
+COMMAND_EXCEPTION = 2**64 - 2
+"""RDI at an entry: the thread was interrupted by an exception that the host cannot handle."""
+
+EXIT_ECALL_DONE, EXIT_OCALL, EXIT_NESTED, EXIT_RESUME = 0, 1, 2, 3
 """RDI at an exit; see ``guest/include/tee/layout.h``."""
 
 Callback = Callable[..., Any]
+T = TypeVar("T")
+Steps = Generator[None, None, T]
+Entering = Callable[[int, int, int], Result | Steps[Result]]
+"""How to enter a thread: at once, or in steps."""
 
 
 class Transport(Protocol):
@@ -62,7 +74,7 @@ class Transport(Protocol):
         """Write the host process's memory."""
         ...
 
-    def enter(self, thread: int, rdi: int, rsi: int) -> tuple[int, int, int]:
+    def enter(self, thread: int, rdi: int, rsi: int) -> Result:
         """Enter by a thread's entry and run until it leaves: RDI, RSI and RDX there."""
         ...
 
@@ -144,20 +156,23 @@ class Enclave:
         if self.lost is not None:
             raise EnclaveLost(f"{self.name} cannot be called any more: {self.lost}")
 
-    def _run(self, function: Function, struct_gva: int) -> None:
+    def _calling(self, function: Function, struct_gva: int, enter: Entering) -> Steps[None]:
         """One ecall from entry to end, with the ocalls in between.
 
         Raises:
             EcallFailed: the enclave refused, or the function returned an error.
             EnclaveLost: it died.
         """
-        enter, thread = self._transport.enter, self._thread
+        command, argument = function.index, struct_gva
         failure: BaseException | None = None
         try:
-            reason, value, where = enter(thread, function.index, struct_gva)
-            while reason == EXIT_OCALL:
-                status, failure = self._ocall(value, where, failure)
-                reason, value, where = enter(thread, OCALL_RETURN, status)
+            while True:
+                left = enter(self._thread, command, argument)
+                reason, value, where = left if isinstance(left, tuple) else (yield from left)
+                if reason != EXIT_OCALL:
+                    break
+                argument, failure = self._ocall(value, where, failure)
+                command = OCALL_RETURN
         except UsageError:
             raise
         except Fault as fault:
@@ -228,34 +243,35 @@ class Enclave:
 
 def _method(enclave: Enclave, function: Function) -> Callable[..., Any]:
     """The Python method of one ecall."""
-    plan, run, transport = Plan(function), enclave._run, enclave._transport
-    returns_result = function.returns.kind == "result"
+    plan, run, transport = Plan(function), enclave._calling, enclave._transport
+    returns_result, has_struct = function.returns.kind == "result", needs_struct(function)
 
-    def empty(*args: Any, **kwargs: Any) -> None:
-        if args or kwargs:
-            plan.bind(args, kwargs)
-        with transport.lock:
+    def making(enter: Entering, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Steps[Any]:
+        if not has_struct and not args and not kwargs:
             enclave._require_alive()
-            run(function, 0)
-
-    def call(*args: Any, **kwargs: Any) -> Any:
+            yield from run(function, 0, enter)
+            return None
         values = plan.bind(args, kwargs)
-        with transport.lock:
-            enclave._require_alive()
-            return transfer(values)
-
-    def transfer(values: dict[str, Any]) -> Any:
+        enclave._require_alive()
         arena = transport.arena
         blob, addresses = plan.pack(values, arena)
         transport.write(arena[0], blob)
-        run(function, arena[0])
+        yield from run(function, arena[0], enter)
         if returns_result:
             code = plan.retval(arena[0], transport.read) & 0xFFFFFFFF
             if code != OE_OK:
                 enclave._failed(function, code)
         return plan.results(values, arena[0], addresses, transport.read)
 
-    method: Any = call if needs_struct(function) else empty
+    def at_once(*args: Any, **kwargs: Any) -> Any:
+        with transport.lock:
+            return finish(making(transport.enter, args, kwargs))
+
+    def steps(*args: Any, **kwargs: Any) -> Steps[Any]:
+        return making(cast(Any, transport).steps, args, kwargs)
+
+    method: Any = at_once
+    method.steps = steps
     method.__name__ = method.__qualname__ = function.name
     about = f"An ecall of the enclave {enclave.name}, as its EDL declares it."
     method.__doc__ = f"{function}\n\n{about}"

@@ -17,9 +17,9 @@ Everything is measured but the heap: its pages are added, so their place and rig
 but their content is not, and the runtime does not rely on it. Open Enclave decides the same. The
 stack is measured there too, filled with 0xCC instead of zeros.
 
-Simplified: no exception handler, so the second state-save frame stays unused and the runtime
-refuses an entry into an interrupted thread; no thread-local variables; no guard page between SSA
-and thread data.
+The second state-save frame is for what interrupts the first stage of an exception handler.
+
+Simplified: no thread-local variables; no guard page between SSA and thread data.
 
 Source: Open Enclave SDK, ``host/sgx/create.c`` (``_add_heap_pages``, ``_add_stack_pages``,
 ``_add_control_pages``).
@@ -28,8 +28,8 @@ Source: Open Enclave SDK, ``host/sgx/create.c`` (``_add_heap_pages``, ``_add_sta
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from tee_sim.abi.sgx import TCS, PageType, TCSFlags
 from tee_sim.errors import LayoutError
 from tee_sim.html import table
 from tee_sim.sdk import build as builder
+from tee_sim.sdk import guards
 from tee_sim.sdk.edl import Interface
 from tee_sim.sdk.elf import ELF, read_elf
 from tee_sim.sdk.sources import Config, read
@@ -86,6 +87,8 @@ class Program:
         threads: where each thread lies.
         heap: first offset of the heap, and first offset above it.
         learn: what the program is there to show.
+        exinfo: it asks for MISCSELECT.EXINFO.
+        aex_notify: it asks for AEX-Notify, in ATTRIBUTES and in each TCS.
     """
 
     name: str
@@ -96,6 +99,8 @@ class Program:
     threads: tuple[ThreadLayout, ...]
     heap: tuple[int, int]
     learn: str
+    exinfo: bool = False
+    aex_notify: bool = False
 
     def __repr__(self) -> str:
         return f"<Program {self.name} for {self.target}: {self.image!r}>"
@@ -111,7 +116,13 @@ class Program:
         return table(f"Program {self.name}", rows)
 
 
-def load_program(program: Path | str, target: str = "sgx", without: Sequence[str] = ()) -> Program:
+def load_program(
+    program: Path | str,
+    target: str = "sgx",
+    *,
+    guarded: Collection[str] = guards.ALL,
+    aex_notify: bool = True,
+) -> Program:
     """A program by its directory, or by the name of an example.
 
     The compiled form that lies beside the sources is taken if it was built from exactly them;
@@ -120,7 +131,8 @@ def load_program(program: Path | str, target: str = "sgx", without: Sequence[str
     Args:
         program: a directory, or an example's name.
         target: ``sgx`` or ``none``.
-        without: names of guards to build it without.
+        guarded: names of the guards (`tee_sim.sdk.guards`) that the runtime is built with.
+        aex_notify: False builds it for a processor without AEX-Notify.
 
     Raises:
         BuildError: it does not compile, or the compiler is needed and not installed.
@@ -128,15 +140,24 @@ def load_program(program: Path | str, target: str = "sgx", without: Sequence[str
         UsageError: there is no such program or target.
     """
     sources = read(program)
-    digest = builder.inputs_digest(builder.build_inputs(sources, target), target, without)
-    kept = builder.shipped(sources.directory, sources.config.name, target, without)
+    digest = builder.inputs_digest(builder.build_inputs(sources, target), target)
+    kept = builder.shipped(sources.directory, sources.config.name, target)
     data = kept.read_bytes() if kept.is_file() else b""
     if builder.digest_inside(data) != digest:
-        data = builder.build(program, target, without)
-    return lay_out(read_elf(data), sources.config, sources.interface, target)
+        data = builder.build(program, target)
+    config = sources.config
+    if not aex_notify:
+        config = replace(config, aex_notify=False)
+    return lay_out(read_elf(data), config, sources.interface, target, guarded)
 
 
-def lay_out(elf: ELF, config: Config, interface: Interface, target: str = "sgx") -> Program:
+def lay_out(
+    elf: ELF,
+    config: Config,
+    interface: Interface,
+    target: str = "sgx",
+    guarded: Collection[str] = guards.ALL,
+) -> Program:
     """Place an ELF, its heap and its threads in an enclave."""
     heap_start = elf.segments[-1].pages().stop
     heap_end = heap_start + config.heap_pages * PAGE
@@ -148,8 +169,14 @@ def lay_out(elf: ELF, config: Config, interface: Interface, target: str = "sgx")
     size = max(2 * PAGE, 1 << (end - 1).bit_length())
     pages = list(_segment_pages(elf))
     pages += [_data_page(at, measured=0) for at in range(heap_start, heap_end, PAGE)]
+    words = {
+        "TD_HEAP": heap_start,
+        "TD_HEAP_SIZE": heap_end - heap_start,
+        "TD_ENCLAVE_SIZE": size,
+        "TD_GUARDS": guards.bits(guarded),
+    }
     for index, thread in enumerate(threads):
-        pages += _thread_pages(thread, index, (heap_start, heap_end), size)
+        pages += _thread_pages(thread, config.aex_notify, words | {"TD_INDEX": index})
     return Program(
         name=config.name,
         target=target,
@@ -159,6 +186,8 @@ def lay_out(elf: ELF, config: Config, interface: Interface, target: str = "sgx")
         threads=tuple(threads),
         heap=(heap_start, heap_end),
         learn=config.learn,
+        exinfo=config.exinfo,
+        aex_notify=config.aex_notify,
     )
 
 
@@ -183,12 +212,12 @@ def _thread(start: int, stack_pages: int, entry: int) -> ThreadLayout:
 
 
 def _thread_pages(
-    thread: ThreadLayout, index: int, heap: tuple[int, int], size: int
+    thread: ThreadLayout, aex_notify: bool, words: dict[str, int]
 ) -> Iterator[ImagePage]:
     for at in range(*thread.stack, PAGE):
         yield _data_page(at)
     tcs = TCS(
-        flags=TCSFlags(),
+        flags=TCSFlags(aexnotify=aex_notify),
         ossa=thread.ssa,
         nssa=thread.nssa,
         oentry=thread.entry,
@@ -200,14 +229,7 @@ def _thread_pages(
     yield ImagePage(thread.tcs, PageType.TCS, False, False, False, tcs.pack())
     for at in range(thread.ssa, thread.gs, PAGE):
         yield _data_page(at)
-    words = {
-        "TD_SELF": thread.gs,
-        "TD_STACK_TOP": thread.stack[1],
-        "TD_HEAP": heap[0],
-        "TD_HEAP_SIZE": heap[1] - heap[0],
-        "TD_ENCLAVE_SIZE": size,
-        "TD_INDEX": index,
-    }
+    words = {"TD_SELF": thread.gs, "TD_STACK_TOP": thread.stack[1]} | words
     content = bytearray(PAGE)
     for name, value in words.items():
         at = thread_data_offsets()[name]

@@ -30,6 +30,8 @@ class Config:
         heap_pages: pages of heap, shared by all threads.
         stack_pages: pages of stack for each thread.
         threads: how many calls can be inside at the same time.
+        exinfo: ask for the address and error code of #PF and #GP (MISCSELECT.EXINFO).
+        aex_notify: be notified of interruptions, where the processor can (AEX-Notify).
         learn: a paragraph on what the program is there to show.
     """
 
@@ -37,6 +39,8 @@ class Config:
     heap_pages: int = 16
     stack_pages: int = 4
     threads: int = 1
+    exinfo: bool = False
+    aex_notify: bool = False
     learn: str = ""
 
 
@@ -110,7 +114,7 @@ def _config(path: Path) -> Config:
     unknown = sorted(set(table) - {field.name for field in fields(Config)})
     if unknown or "name" not in table:
         raise BuildError(
-            f"unknown keys {unknown}: expected name, heap_pages, stack_pages, threads, learn"
+            f"unknown keys {unknown}: expected {', '.join(field.name for field in fields(Config))}"
             if unknown
             else 'no name: expected name = "..."',
             file=str(path),
@@ -125,8 +129,9 @@ def _config(path: Path) -> Config:
             low, high = limits[key]
             if type(value) is not int or not low <= value <= high:
                 raise BuildError(f"{key} = {value!r}: expected {low} to {high}", file=str(path))
-        elif not isinstance(value, str):
-            raise BuildError(f"{key} = {value!r}: expected a string", file=str(path))
+        elif type(value) is not (kind := type(getattr(Config(""), key))):
+            expected = {str: "a string", bool: "true or false"}[kind]
+            raise BuildError(f"{key} = {value!r}: expected {expected}", file=str(path))
     if not table["name"].isidentifier():
         raise BuildError(f"name = {table['name']!r}: expected a C identifier", file=str(path))
     return Config(**table)

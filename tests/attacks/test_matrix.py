@@ -33,9 +33,19 @@ EXPECTED: dict[str, tuple[int, str, str, str]] = {
     "move_blocks":             (5,  "X", "B", "B"),  # abort page; SEVurity 2020
     "registers_at_exit":       (6,  "X", "B", "B"),  # SSA; Hetzelt, Buhren 2017; Werner 2019
     "page_faults":             (10, "X", "X", "X"),  # nothing; Xu, Cui, Peinado 2015
+    "accessed_bits":           (11, "X", "X", "X"),  # nothing; Van Bulck 2017, Wang 2017
+    "single_step, as sold":    (12, "X", "X", "X"),  # SGX-Step 2017
+    "single_step, patched, no handler":
+                               (12, "X", "X", "X"),  # AEX-Notify only tells who listens
+    "single_step, patched, with a handler":
+                               (12, "X", "B", "B"),  # AEX-Notify 2023
     "undervolt, voltage locked": (17, "X", "B", "-"),  # lock of the voltage register
     "undervolt, as sold":      (17, "X", "X", "-"),  # nothing; Plundervolt 2020
     "invd":                    (18, "X", "B", "B"),  # #GP; CacheWarp 2024 is on AMD
+    "exception_reentry, careless runtime":
+                               (21, "-", "X", "X"),  # SmashEx 2021
+    "exception_reentry, guarded runtime":
+                               (21, "-", "B", "B"),  # the runtime's own guard
     "hostile_ocall, careful program": (22, "X", "B", "B"),  # the runtime's guard
     "hostile_ocall, careless program": (22, "X", "X", "X"),  # nothing; Iago 2013
     "dimm_alias":              (23, "X", "C", "B"),  # encryption; alias check at boot

@@ -924,9 +924,10 @@ class Lab:
         kind = rng.choice(["data", "outside", "read", "write", "code", "forged"])
         self.log(f"misuse a careless program: {kind}")
         content = owner.forged_tcs() if kind == "forged" else RETURNS
-        if owner.call("put", content) is not None:
-            return
+        answer = owner.call("put", content)
         self.remember(owner)
+        if answer is not None:
+            return
         with suppress(TeeSimError):
             self.do_relax(rng, owner)
             self.bad.place_code(owner.guest, RETURNS)

@@ -158,6 +158,8 @@ def test_the_cache_follows_the_systems_custom(monkeypatch, tmp_path):
         ('name = "vault"\nheap_pages = -1', "expected 0 to"),
         ('name = "vault"\nthreads = true', "expected 1 to"),
         ('name = "vault"\nhat = 1', "unknown keys"),
+        ('name = "vault"\naex_notify = 1', "expected true or false"),
+        ('name = "vault"\nlearn = true', "expected a string"),
         ("name = ", "Invalid value"),
         ('name = "other"', "expected the interface here"),
     ],

@@ -1,21 +1,15 @@
 """Builds without a guard: another program, for platforms that are built without the guard."""
 
-from pathlib import Path
-
 import pytest
 
-from tee_sim.checks import Checks
 from tee_sim.errors import EcallFailed, EnclaveLost
 from tee_sim.hypervisor.guest import ARENA_BASE
 from tee_sim.platform import DeployedEnclave, Platform
-from tee_sim.sdk import build as builder
-from tee_sim.sdk.guards import GUARDS, RUNTIME_OUTSIDE, left_out
+from tee_sim.sdk.guards import OUTSIDE
 from tee_sim.sdk.results import OE_OK
-from tee_sim.sdk.sources import PROGRAMS, find
 
 OE_INVALID_PARAMETER = 3
-WITHOUT = {RUNTIME_OUTSIDE.name}
-SHIPPED = sorted(PROGRAMS.glob("*/*.without.*.elf"))
+WITHOUT = {OUTSIDE.name}
 
 
 def clerk(without: set[str]) -> DeployedEnclave:
@@ -24,27 +18,8 @@ def clerk(without: set[str]) -> DeployedEnclave:
     return victim
 
 
-def test_a_guard_is_left_out_where_it_is_known_and_off() -> None:
-    assert left_out(Checks(GUARDS)) == ()
-    assert left_out(Checks(GUARDS, WITHOUT)) == (RUNTIME_OUTSIDE.name,)
-    assert left_out(Checks(())) == ()
-
-
 def test_the_build_without_a_guard_is_another_program() -> None:
     assert clerk(set()).mrenclave != clerk(WITHOUT).mrenclave
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
-def test_a_shipped_build_without_a_guard_is_what_its_sources_give(path: Path) -> None:
-    name, _, guard = path.name.removesuffix(".elf").partition(".sgx.without.")
-    sources = builder.read(name)
-    digest = builder.inputs_digest(builder.build_inputs(sources, "sgx"), "sgx", (guard,))
-    assert builder.digest_inside(path.read_bytes()) == digest
-    assert builder.shipped(find(name), name, "sgx", (guard,)) == path
-
-
-def test_the_clerk_ships_without_its_guard() -> None:
-    assert SHIPPED
 
 
 @pytest.mark.parametrize("without", [set(), WITHOUT])

@@ -73,7 +73,7 @@ def ecreate(sgx: SGX, page_hpa: int, secs: SECS) -> Enclave:
             flags.cet or secs.cet_attributes or secs.cet_leg_bitmap_offset,
             "this processor has no CET",
         ),
-        (flags.aexnotify, "this processor has no AEX-Notify yet"),
+        (flags.aexnotify and not sgx.aex_notify, "this processor has no AEX-Notify"),
         (secs.miscselect & ~1, "MISCSELECT has a bit that this processor does not know"),
         (not flags.kss and (any(secs.configid) or secs.configsvn), "CONFIGID needs KSS"),
     ]

@@ -122,6 +122,13 @@ AEX_CR2 = Check(
     "The kernel unmaps a page and learns from the fault which byte of it was used.",
     SDM + '"Asynchronous Enclave Exit": CR2',
 )
+AEX_NOTIFY = Check(
+    "AEX.NOTIFY",
+    "A resumed thread first runs its own handler",
+    "The host single-steps an enclave that cannot know, and counts its instructions.",
+    SDM + '"ERESUME - Re-Enters an Enclave": AEX notification',
+    since=1,
+)
 EENTER_PT_TCS = Check(
     "EENTER.PT_TCS",
     "Entry only through a thread control structure",

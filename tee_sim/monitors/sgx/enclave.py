@@ -78,9 +78,9 @@ class Entry:
         enclave: where it is.
         tcs_gva, tcs_hpa: its thread control structure.
         aep: asynchronous exit pointer, where an interruption sends the host.
-        ssa_hpas: physical pages of the save frame that an exit will fill, found at entry.
+        ssa_hpas: physical pages of the save frame that an exit will fill, set by entry or EDECCSSA.
         host_fs, host_gs: segment bases to restore.
-        trap_flag: RFLAGS.TF of the host, restored at the exit.
+        trap_flag: RFLAGS.TF of the host, restored at the exit of a thread that did not opt in.
         opted_in: TCS.FLAGS.DBGOPTIN: debug exceptions reach this thread.
     """
 

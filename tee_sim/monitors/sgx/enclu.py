@@ -10,7 +10,7 @@ from enum import IntEnum
 
 from tee_sim.errors import GeneralProtection, SGXError
 from tee_sim.machine.cpu import FLAGS_ARITHMETIC, RAX, RFLAGS, RIP, LogicalProcessor
-from tee_sim.monitors.sgx.entering import ENCLU_BYTES, eenter
+from tee_sim.monitors.sgx.entering import ENCLU_BYTES, edeccssa, eenter
 from tee_sim.monitors.sgx.exiting import eexit
 from tee_sim.monitors.sgx.processor import SGX
 
@@ -35,7 +35,7 @@ class Leaf(IntEnum):
     EDECCSSA = 9
 
 
-INSIDE: dict[int, Callable[[SGX, LogicalProcessor], None]] = {}
+INSIDE: dict[int, Callable[[SGX, LogicalProcessor], None]] = {Leaf.EDECCSSA: edeccssa}
 """The leaves that an enclave executes and goes on behind. They read their operands' addresses from
 RBX, RCX and RDX, and change no register; a refusal with a status code is an `SGXError`."""
 

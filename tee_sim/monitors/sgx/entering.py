@@ -1,9 +1,10 @@
-"""Into an enclave: EENTER and ERESUME. The way out is `tee_sim.monitors.sgx.exiting`.
+"""Into an enclave: EENTER, ERESUME and EDECCSSA. The way out is `tee_sim.monitors.sgx.exiting`.
 
 Source: Intel SDM Vol. 3D, "Enclave Entry and Exit", and the pages of the leaves in "SGX Instruction
 References".
 
-Simplified: no CET, no AEX-Notify, no XSAVE state beyond SSE; FS and GS are their bases alone.
+Simplified: no CET, no XSAVE state beyond SSE; FS and GS are their bases alone; POPF can set TF in a
+thread that did not opt in, and the host then sees a #DB.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ from tee_sim.units import PAGE
 
 ENCLU_BYTES = 3
 ALL_ONES = (1 << 64) - 1
-DBGOPTIN = 1
+DBGOPTIN, AEXNOTIFY = 1, 2
+"""TCS.FLAGS."""
 
 _TCS = struct.Struct("<QQQIIQQQQ")
 """STATE, FLAGS, OSSA, CSSA, NSSA, OENTRY, AEP, OFSBASE, OGSBASE: `abi.sgx.TCS`, read fast."""
@@ -50,14 +52,16 @@ def eenter(sgx: SGX, lp: LogicalProcessor, resume: bool = False) -> None:
 
     # Checks
     In the SDM's order: outside an enclave #GP; alignment #GP; EPC #PF; AEP canonical #GP; EPCM of
-    the TCS #PF; its fields #GP; enclave initialised #GP; CSSA against NSSA #GP; every SSA page
-    #PF; targets canonical #GP; TCS busy #GP, last.
+    the TCS #PF; its fields #GP; enclave initialised #GP; AEXNOTIFY as in the SECS #GP; CSSA
+    against NSSA #GP; every SSA page #PF; targets canonical #GP; TCS busy #GP, last.
 
     # Transition
     EENTER sets RAX = CSSA, RCX = address after the ENCLU, RIP, FS, GS; every other register is
     still the host's. RSP and RBP go to the SSA (U_RSP, U_RBP). ERESUME restores all registers
     from the last saved frame instead; of RFLAGS those that user code can set (unverified), TF
-    excepted. Both flush the TLB.
+    excepted. But if thread and frame ask for it (AEX.NOTIFY), ERESUME restores and pops nothing:
+    it enters as EENTER does, with RCX = RIP, so that the thread learns of the interruption. All
+    flush the TLB.
 
     # Measurement
     OENTRY, OSSA, NSSA and the segment offsets were measured with the TCS.
@@ -71,17 +75,17 @@ def eenter(sgx: SGX, lp: LogicalProcessor, resume: bool = False) -> None:
     tcs_gva, aep = registers[RBX], registers[RCX]
     tcs_hpa, enclave = _check_tcs(sgx, lp, tcs_gva, aep)
     page = sgx.machine.cache.view(tcs_hpa, write=True)
-    state, flags, ossa, cssa, nssa, oentry, _aep, ofsbase, ogsbase = _TCS.unpack_from(page)
+    state, flags, ossa, cssa, _nssa, oentry, _aep, ofsbase, ogsbase = _TCS.unpack_from(page)
     _check_fields(sgx, enclave, flags, ossa | ofsbase | ogsbase)
     cssa -= resume
     if cssa < 0:
         raise GeneralProtection("ERESUME: CSSA is 0, nothing was interrupted")
-    if cssa >= nssa and sgx.checks.on(rules.EENTER_CSSA):
-        fault = GeneralProtection(f"EENTER: all {nssa} SSA frames are in use")
-        raise sgx.checks.refuse(rules.EENTER_CSSA, fault)
-    size = enclave.secs.ssaframesize * PAGE
-    ssa_hpas = _check_ssa(sgx, lp, enclave, enclave.base + ossa + cssa * size, size)
-    frame = sgx.machine.cache.view(ssa_hpas[-1], write=True)
+    ssa_hpas, frame = _check_frame(sgx, lp, enclave, page, cssa)
+    asked = flags & AEXNOTIFY and ssa.asks_for_notice(frame)
+    notified = bool(resume and asked and sgx.aex_notify)
+    if notified:
+        resume, cssa = False, cssa + 1
+        ssa_hpas, frame = _check_frame(sgx, lp, enclave, page, cssa)
     base = enclave.base
     targets = ssa.targets(frame) if resume else (base + oentry, base + ofsbase, base + ogsbase)
     if not all(map(is_canonical, targets)):
@@ -100,9 +104,12 @@ def eenter(sgx: SGX, lp: LogicalProcessor, resume: bool = False) -> None:
         registers[RFLAGS] = registers[RFLAGS] & ~FLAG_TF | tf
         struct.pack_into("<I", page, TCS_CSSA, cssa)
     else:
-        registers[RAX], registers[RCX] = cssa, (registers[RIP] + ENCLU_BYTES) & ALL_ONES
+        behind = targets[0] if notified else (registers[RIP] + ENCLU_BYTES) & ALL_ONES
+        registers[RAX], registers[RCX] = cssa, behind
         registers[RIP], registers[FSBASE], registers[GSBASE] = targets
-    struct.pack_into("<QQ", frame, ssa.URSP, *host_stack)
+        struct.pack_into("<QQ", frame, ssa.URSP, *host_stack)
+    if notified:
+        sgx.checks.report(rules.AEX_NOTIFY, "the thread is told that it was interrupted")
     opted_in = bool(flags & DBGOPTIN)
     if not opted_in and tf and sgx.checks.on(rules.EENTER_TF):
         sgx.checks.report(rules.EENTER_TF, "RFLAGS.TF stays outside until the exit")
@@ -143,15 +150,44 @@ def _check_fields(sgx: SGX, enclave: Enclave, flags: int, offsets: int) -> None:
     if not enclave.initialised and sgx.checks.on(rules.EENTER_INIT):
         refusal = GeneralProtection("EENTER: the enclave has not passed EINIT")
         raise sgx.checks.refuse(rules.EENTER_INIT, refusal)
-    if flags & 2:
-        raise GeneralProtection("TCS.FLAGS.AEXNOTIFY: the enclave was created without it")
+    asked = bool(flags & AEXNOTIFY)
+    if asked != enclave.secs.attributes.flags.aexnotify and not flags & DBGOPTIN:
+        raise GeneralProtection("TCS.FLAGS.AEXNOTIFY differs from ATTRIBUTES.AEXNOTIFY")
 
 
-def _check_ssa(
-    sgx: SGX, lp: LogicalProcessor, enclave: Enclave, start: int, size: int
-) -> tuple[int, ...]:
-    """Physical pages of one SSA frame; each must be a writable REG page of this enclave."""
-    pages = []
+def edeccssa(sgx: SGX, lp: LogicalProcessor) -> None:
+    """EDECCSSA (RAX=9): the thread gives up its newest saved state, without returning to it.
+
+    # Checks
+    CSSA 0 #GP; the pages of the frame below as in EENTER, #PF.
+
+    # Transition
+    CSSA goes down by one, and the next exit saves into that frame. No register changes.
+
+    Raises:
+        GeneralProtection, PageFault: as above, or #GP: a processor without it.
+    """
+    if not sgx.aex_notify:
+        raise GeneralProtection("this processor has no EDECCSSA")
+    entry = sgx.entries[lp.index]
+    page = sgx.machine.cache.view(entry.tcs_hpa, write=True)
+    cssa = _TCS.unpack_from(page)[3]
+    if cssa == 0:
+        raise GeneralProtection("EDECCSSA: CSSA is 0, no state is saved")
+    entry.ssa_hpas, _ = _check_frame(sgx, lp, entry.enclave, page, cssa - 1)
+    struct.pack_into("<I", page, TCS_CSSA, cssa - 1)
+
+
+def _check_frame(
+    sgx: SGX, lp: LogicalProcessor, enclave: Enclave, tcs: memoryview, index: int
+) -> tuple[tuple[int, ...], memoryview]:
+    """The pages of an SSA frame, each a writable REG page of this enclave, and its last page."""
+    _, _, ossa, _, nssa, *_ = _TCS.unpack_from(tcs)
+    if index >= nssa and sgx.checks.on(rules.EENTER_CSSA):
+        fault = GeneralProtection(f"EENTER: all {nssa} SSA frames are in use")
+        raise sgx.checks.refuse(rules.EENTER_CSSA, fault)
+    size = enclave.secs.ssaframesize * PAGE
+    start, pages = enclave.base + ossa + index * size, []
     for gva in range(start, start + size, PAGE):
         try:
             hpa = sgx.translate(lp, gva, WRITE)
@@ -171,4 +207,4 @@ def _check_ssa(
                 raise sgx.checks.refuse(rules.EENTER_SSA, fault) from None
             hpa = sgx.machine.mmu.translate(lp, gva, WRITE)
         pages.append(hpa)
-    return tuple(pages)
+    return tuple(pages), sgx.machine.cache.view(pages[-1], write=True)

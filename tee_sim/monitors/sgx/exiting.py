@@ -120,7 +120,8 @@ def abandon(sgx: SGX, lp: LogicalProcessor) -> None:
 def _leave(sgx: SGX, lp: LogicalProcessor, entry: Entry, registers: list[int]) -> None:
     """What EEXIT and AEX have in common."""
     registers[FSBASE], registers[GSBASE] = entry.host_fs, entry.host_gs
-    registers[RFLAGS] = registers[RFLAGS] & ~FLAG_TF | entry.trap_flag
+    if not entry.opted_in:
+        registers[RFLAGS] = registers[RFLAGS] & ~FLAG_TF | entry.trap_flag
     struct.pack_into("<Q", sgx.machine.cache.view(entry.tcs_hpa, write=True), TCS_STATE, 0)
     del sgx.entries[lp.index]
     entry.enclave.inside.pop(lp.index, None)

@@ -147,6 +147,11 @@ class SGX:
             fault = GeneralProtection("INVD while memory is reserved for enclaves")
             raise self.checks.refuse(rules.INVD_PRM, fault)
 
+    @property
+    def aex_notify(self) -> bool:
+        """CPUID.12H.0:EAX[11]: AEX-Notify and EDECCSSA, which an update brings."""
+        return self.checks.on(rules.AEX_NOTIFY)
+
     # Helpers of the leaves
 
     def next_eid(self) -> int:

@@ -28,7 +28,7 @@ GPR = PAGE - GPRSGX_SIZE
 """Where GPRSGX begins in the last page of a frame."""
 
 URSP = GPR + 144
-_EXITINFO, _FSBASE = GPR + 160, GPR + 168
+_EXITINFO, _AEXNOTIFY, _FSBASE = GPR + 160, GPR + 167, GPR + 168
 _GPR_AREA = struct.Struct("<18Q")
 
 _REPORTED = {0: 3, 1: 3, 3: 6, 5: 3, 6: 3, 16: 3, 17: 3, 19: 3}
@@ -76,6 +76,11 @@ def load(registers: list[int], frame: memoryview) -> None:
     registers[:18] = _GPR_AREA.unpack_from(frame, GPR)
     registers[RFLAGS] = registers[RFLAGS] & FLAGS_RESTORED | host_flags & ~FLAGS_RESTORED
     registers[18:] = struct.unpack_from("<QQ", frame, _FSBASE)
+
+
+def asks_for_notice(frame: memoryview) -> bool:
+    """Whether the thread set AEXNOTIFY[0] in its frame: it wants to be told when it is resumed."""
+    return bool(frame[_AEXNOTIFY] & 1)
 
 
 def targets(frame: memoryview) -> tuple[int, ...]:

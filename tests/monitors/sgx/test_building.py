@@ -133,7 +133,6 @@ ECREATE_REFUSED = {
     "CET": flags(cet=True),
     "CET attributes": {"cet_attributes": 1},
     "CET bitmap": {"cet_leg_bitmap_offset": PAGE},
-    "AEX-Notify": flags(aexnotify=True),
     "MISCSELECT.CPINFO": {"miscselect": MiscSelect(cpinfo=True)},
     "CONFIGID without KSS": {"configid": b"\0" * 63 + b"\1"},
     "CONFIGSVN without KSS": {"configsvn": 1},

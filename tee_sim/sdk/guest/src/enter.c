@@ -10,6 +10,7 @@ _Static_assert(offsetof(tee_thread_t, heap) == TD_HEAP, "layout.h");
 _Static_assert(offsetof(tee_thread_t, heap_size) == TD_HEAP_SIZE, "layout.h");
 _Static_assert(offsetof(tee_thread_t, enclave_size) == TD_ENCLAVE_SIZE, "layout.h");
 _Static_assert(offsetof(tee_thread_t, index) == TD_INDEX, "layout.h");
+_Static_assert(offsetof(tee_thread_t, guards) == TD_GUARDS, "layout.h");
 _Static_assert(offsetof(tee_thread_t, return_target) == TD_RETURN_TARGET, "layout.h");
 _Static_assert(offsetof(tee_thread_t, host_rsp) == TD_HOST_RSP, "layout.h");
 _Static_assert(offsetof(tee_thread_t, host_rbp) == TD_HOST_RBP, "layout.h");
@@ -17,6 +18,10 @@ _Static_assert(offsetof(tee_thread_t, pending_rsp) == TD_PENDING_RSP, "layout.h"
 _Static_assert(offsetof(tee_thread_t, arena_base) == TD_ARENA_BASE, "layout.h");
 _Static_assert(offsetof(tee_thread_t, arena_size) == TD_ARENA_SIZE, "layout.h");
 _Static_assert(offsetof(tee_thread_t, arena_used) == TD_ARENA_USED, "layout.h");
+_Static_assert(offsetof(tee_thread_t, on_stack) == TD_ON_STACK, "layout.h");
+_Static_assert(offsetof(tee_thread_t, exception_rip) == TD_EXCEPTION_RIP, "layout.h");
+_Static_assert(offsetof(tee_thread_t, exception_error) == TD_EXCEPTION_ERROR, "layout.h");
+_Static_assert(offsetof(tee_thread_t, notice) == TD_NOTICE, "layout.h");
 _Static_assert(OE_REENTRANT_ECALL == 4 && OE_UNEXPECTED == 7, "start.S");
 
 enum { NOT_STARTED, STARTING, STARTED };
@@ -75,12 +80,11 @@ bool oe_is_within_enclave(const void* ptr, size_t size)
 
 bool oe_is_outside_enclave(const void* ptr, size_t size)
 {
-#ifdef TEE_WITHOUT_RUNTIME_OUTSIDE /* sdk/guards.py */
-    return true;
-#endif
     uint64_t start = (uint64_t)ptr, end;
     uint64_t base = (uint64_t)__ehdr_start;
 
+    if (!(tee_thread()->guards & GUARD_OUTSIDE))
+        return true;
     if (__builtin_add_overflow(start, size, &end))
         return false;
     return end <= base || start >= base + tee_thread()->enclave_size;

@@ -3,6 +3,7 @@
  * Every block starts with a header of 16 bytes, so what malloc returns is 16-byte aligned. The heap
  * pages are not measured (see image.py), so nothing here trusts what they hold at the start. */
 #include "openenclave/enclave.h"
+#include "openenclave/internal/thread.h"
 #include "tee/runtime.h"
 
 #include <stdlib.h>
@@ -20,22 +21,11 @@ typedef struct {
 _Static_assert(sizeof(block_t) == ALIGNMENT, "payloads must stay aligned");
 
 static block_t *first, *end;
-static volatile char lock;
+static oe_spinlock_t lock = OE_SPINLOCK_INITIALIZER;
 
 static block_t* after(block_t* block)
 {
     return (block_t*)((uint8_t*)block + block->size);
-}
-
-static void acquire(void)
-{
-    while (__atomic_test_and_set(&lock, __ATOMIC_ACQUIRE))
-        __builtin_ia32_pause();
-}
-
-static void release(void)
-{
-    __atomic_clear(&lock, __ATOMIC_RELEASE);
 }
 
 void tee_heap_init(uint8_t* start, size_t size)
@@ -74,11 +64,11 @@ void* malloc(size_t size)
     if (__builtin_add_overflow(size, sizeof(block_t) + ALIGNMENT - 1, &need))
         return NULL;
     need &= ~(size_t)(ALIGNMENT - 1);
-    acquire();
+    oe_spin_lock(&lock);
     block = find(need);
     if (block)
         block->state = USED;
-    release();
+    oe_spin_unlock(&lock);
     return block ? block + 1 : NULL;
 }
 
@@ -91,9 +81,9 @@ void free(void* ptr)
     /* A wild or repeated free means that the program is no longer itself: stop. */
     if (block < first || block >= end || (uintptr_t)ptr % ALIGNMENT || block->state != USED)
         oe_abort();
-    acquire();
+    oe_spin_lock(&lock);
     block->state = FREE;
-    release();
+    oe_spin_unlock(&lock);
 }
 
 void* calloc(size_t count, size_t size)

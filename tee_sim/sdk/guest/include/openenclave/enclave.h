@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "openenclave/bits/exception.h"
 #include "openenclave/bits/result.h"
 
 #ifdef __cplusplus
@@ -27,6 +28,14 @@ void* oe_malloc(size_t size);
 void* oe_calloc(size_t count, size_t size);
 void* oe_realloc(void* ptr, size_t size);
 void oe_free(void* ptr);
+
+/* Have a handler asked about every exception inside: before those that are there already, or after.
+ * OE_FAILURE if it is there already, or if there are 64. An exception that no handler takes ends the
+ * enclave. #PF and #GP are reported only if program.toml asks for it (exinfo = true).
+ * Without a TEE (target `none`) no exception is: the process dies of it. */
+oe_result_t oe_add_vectored_exception_handler(bool is_first_handler,
+                                              oe_vectored_exception_handler_t vectored_handler);
+oe_result_t oe_remove_vectored_exception_handler(oe_vectored_exception_handler_t vectored_handler);
 
 /* End the enclave: this call and every later one reports that it aborted. */
 void oe_abort(void) __attribute__((noreturn));

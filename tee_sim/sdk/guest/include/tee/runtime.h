@@ -6,14 +6,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "openenclave/bits/exception.h"
 #include "openenclave/bits/result.h"
 #include "tee/layout.h"
 
 /* The page at the GS base; offsets as in layout.h, checked in enter.c. */
 typedef struct {
-    uint64_t self, stack_top, heap, heap_size, enclave_size, index;
+    uint64_t self, stack_top, heap, heap_size, enclave_size, index, guards;
     uint64_t return_target, host_rsp, host_rbp, pending_rsp;
     uint64_t arena_base, arena_size, arena_used;
+    uint64_t on_stack, exception_rip, exception_info, exception_address, exception_error;
+    uint64_t saved_rsp, saved_flags, resume_rip, resume_rsp, notice;
 } tee_thread_t;
 
 /* The first byte of the image: the linker puts the ELF header there. Not const, because addresses of
@@ -34,6 +37,11 @@ uint32_t tee_enter(uint64_t function, uint64_t args, uint64_t arena_base, uint64
 /* start.S */
 oe_result_t tee_ocall(uint64_t function, uint64_t args);
 void tee_leave_aborted(uint32_t result) __attribute__((noreturn));
+void tee_expect_notice(void);
+
+/* exception.c, called from start.S */
+void tee_handle_exception(oe_context_t* context);
+void tee_handle_notice(void);
 
 /* relocate.c, heap.c */
 void tee_relocate(void);
