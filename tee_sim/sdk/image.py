@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tee_sim.abi.image import ALL_CHUNKS, Image, ImagePage
+from tee_sim.abi.image import ALL_CHUNKS, Identity, Image, ImagePage
 from tee_sim.abi.sgx import TCS, PageType, TCSFlags
 from tee_sim.errors import LayoutError
 from tee_sim.html import table
@@ -86,6 +86,7 @@ class Program:
         threads: where each thread lies.
         heap: first offset of the heap, and first offset above it.
         learn: what the program is there to show.
+        identity: what its author says about it.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Program:
     threads: tuple[ThreadLayout, ...]
     heap: tuple[int, int]
     learn: str
+    identity: Identity
 
     def __repr__(self) -> str:
         return f"<Program {self.name} for {self.target}: {self.image!r}>"
@@ -158,6 +160,7 @@ def lay_out(elf: ELF, config: Config, interface: Interface, target: str = "sgx")
         threads=tuple(threads),
         heap=(heap_start, heap_end),
         learn=config.learn,
+        identity=Identity(config.isvprodid, config.isvsvn),
     )
 
 

@@ -30,6 +30,7 @@ class Config:
         heap_pages: pages of heap, shared by all threads.
         stack_pages: pages of stack for each thread.
         threads: how many calls can be inside at the same time.
+        isvprodid, isvsvn: product number and security version that its author signs.
         learn: a paragraph on what the program is there to show.
     """
 
@@ -37,6 +38,8 @@ class Config:
     heap_pages: int = 16
     stack_pages: int = 4
     threads: int = 1
+    isvprodid: int = 0
+    isvsvn: int = 0
     learn: str = ""
 
 
@@ -107,10 +110,11 @@ def _config(path: Path) -> Config:
         table = tomllib.loads(read_lf(path).decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BuildError(str(error), file=str(path)) from None
-    unknown = sorted(set(table) - {field.name for field in fields(Config)})
+    known = [field.name for field in fields(Config)]
+    unknown = sorted(set(table) - set(known))
     if unknown or "name" not in table:
         raise BuildError(
-            f"unknown keys {unknown}: expected name, heap_pages, stack_pages, threads, learn"
+            f"unknown keys {unknown}: expected {', '.join(known)}"
             if unknown
             else 'no name: expected name = "..."',
             file=str(path),
@@ -119,6 +123,8 @@ def _config(path: Path) -> Config:
         "heap_pages": (0, MAX_PAGES),
         "stack_pages": (1, MAX_PAGES),
         "threads": (1, MAX_THREADS),
+        "isvprodid": (0, 0xFFFF),
+        "isvsvn": (0, 0xFFFF),
     }
     for key, value in table.items():
         if key in limits:
