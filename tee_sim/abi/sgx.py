@@ -250,17 +250,6 @@ class REPORT(Struct, size=432, source=SDM + '"Report (REPORT)"'):
     mac:   bytes      = at(416, 16,  "AES-CMAC of the body under the target's report key")
 
 
-class REPORTMACSTRUCT(Struct, size=256, source="intel/linux-sgx, common/inc/sgx_report2.h"):
-    """The authenticated part of a TDREPORT, which EVERIFYREPORT2 checks."""
-
-    reporttype:      int   = at(0,   4,  "81h in the lowest byte; subtype and version are 0")
-    cpusvn:          bytes = at(16,  16, "security version of the processor")
-    tee_tcb_info_hash: bytes = at(32, 48, "SHA-384 of TEE_TCB_INFO")
-    tee_info_hash:   bytes = at(80,  48, "SHA-384 of TEE_INFO")
-    reportdata:      bytes = at(128, 64, "what the reporter wants to say")
-    mac:             bytes = at(224, 32, "MAC of the first 224 bytes")
-
-
 class KeyPolicy(Bits, size=2, source=SDM + '"Key Request Policy Structure"'):
     """What a derived key is bound to."""
 

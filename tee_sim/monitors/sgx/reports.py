@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hmac
 
-from tee_sim.abi.sgx import REPORT, REPORTMACSTRUCT, TARGETINFO, ReportBody
+from tee_sim.abi.layout import Struct, at
+from tee_sim.abi.sgx import REPORT, TARGETINFO, ReportBody
 from tee_sim.errors import GeneralProtection, LayoutError
 from tee_sim.machine.cpu import RBX, RCX, RDX, LogicalProcessor
 from tee_sim.monitors.sgx import checks as rules
@@ -21,6 +22,22 @@ from tee_sim.monitors.sgx.processor import SGX
 from tee_sim.monitors.sgx.status import refusal, status
 
 REPORTDATA_SIZE = 64
+
+REPORT_TYPE_TEE = 0x81
+"""REPORTTYPE.TYPE of a structure that is no SGX report."""
+
+
+# fmt: off
+class REPORTMACSTRUCT(Struct, size=256, source="intel/linux-sgx, common/inc/sgx_report2.h"):
+    """The authenticated part of a TDREPORT, which EVERIFYREPORT2 checks."""
+
+    reporttype:        int   = at(0,   4,  "81h in the lowest byte; subtype and version are 0")
+    cpusvn:            bytes = at(16,  16, "security version of the processor")
+    tee_tcb_info_hash: bytes = at(32,  48, "SHA-384 of TEE_TCB_INFO")
+    tee_info_hash:     bytes = at(80,  48, "SHA-384 of TEE_INFO")
+    reportdata:        bytes = at(128, 64, "what the reporter wants to say")
+    mac:               bytes = at(224, 32, "MAC of the first 224 bytes")
+# fmt: on
 
 
 def ereport(sgx: SGX, lp: LogicalProcessor) -> None:
@@ -100,17 +117,13 @@ def everifyreport2(sgx: SGX, lp: LogicalProcessor) -> None:
     except LayoutError as error:
         raise status("EVERIFYREPORT2", 28, str(error)) from None
     if structure.reporttype != REPORT_TYPE_TEE:
-        raise status("EVERIFYREPORT2", 28, f"type {structure.reporttype:#x} is not {0x81:#x}")
+        raise status("EVERIFYREPORT2", 28, f"type {structure.reporttype:#x}, not 0x81")
     if is_beyond(structure.cpusvn, sgx.cpusvn):
         raise status("EVERIFYREPORT2", 32, "made with a CPUSVN beyond the current one")
     genuine = hmac.compare_digest(structure.mac, report_mac(sgx, structure))
     if not genuine and sgx.checks.on(rules.REPORT2_MAC):
         text = "this platform, since it was switched on, did not make this structure"
         raise refusal(sgx.checks, rules.REPORT2_MAC, "EVERIFYREPORT2", 28, text)
-
-
-REPORT_TYPE_TEE = 0x81
-"""REPORTTYPE.TYPE of a structure that is no SGX report."""
 
 
 def report_mac(sgx: SGX, structure: REPORTMACSTRUCT) -> bytes:

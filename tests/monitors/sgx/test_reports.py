@@ -18,7 +18,6 @@ from tee_sim.abi.image import Identity
 from tee_sim.abi.sgx import (
     KEYREQUEST,
     REPORT,
-    REPORTMACSTRUCT,
     TARGETINFO,
     KeyName,
     ReportBody,
@@ -27,7 +26,7 @@ from tee_sim.errors import GeneralProtection, PageFault
 from tee_sim.machine.cpu import RBX, RCX, RDX
 from tee_sim.monitors.sgx.enclu import Leaf
 from tee_sim.monitors.sgx.processor import cpusvn
-from tee_sim.monitors.sgx.reports import report_mac
+from tee_sim.monitors.sgx.reports import REPORTMACSTRUCT, report_mac
 from tee_sim.units import MIB, PAGE
 
 ME = Identity(3, 5, b"f" * 16, b"e" * 16, b"c" * 64, 7)
