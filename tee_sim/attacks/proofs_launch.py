@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from tee_sim.abi.sgx import SECS, TCS, PageType, SecinfoFlags
+from tee_sim.abi.sgx_sign import EINITTOKEN
 from tee_sim.attacks import code
 from tee_sim.attacks.outcome import Outcome, attack, nothing, refused, vault
 from tee_sim.attacks.proofs_memory import LOOT, SGX
@@ -15,12 +16,12 @@ from tee_sim.errors import Fault, SGXError, TeeSimError
 from tee_sim.hypervisor.guest import RETURN_ADDRESS
 from tee_sim.hypervisor.honest import Launch
 from tee_sim.hypervisor.sgx import SGXGuest, production
-from tee_sim.platform import signature
+from tee_sim.platform import Platform, signature
 from tee_sim.sdk.image import load_program
 from tee_sim.units import PAGE
 
 if TYPE_CHECKING:
-    from tee_sim.platform import DeployedEnclave, Platform
+    from tee_sim.platform import DeployedEnclave
 
 
 def _launch(host: Platform, launch: Launch) -> Outcome:
@@ -92,6 +93,42 @@ def debug_launch(host: Platform) -> Outcome:
     image = load_program("vault", host.tee.target).image
     sigstruct = signature(host.measurement(image))
     return _launch(host, Launch("vault", image, sigstruct, production(debug=True)))
+
+
+def _vendors_server(host: Platform) -> Platform:
+    """Such a server, whose firmware left launch control to the vendor."""
+    return Platform(host.tee.name, without=host.checks.without, launch_control=False)
+
+
+@attack(
+    title="Launch without the vendor's permission",
+    reference="SDM, EINIT",
+    stage=nothing,
+    proves=("EINIT.LEPUBKEYHASH",),
+    only=SGX,
+)
+def unpermitted_launch(host: Platform) -> Outcome:
+    """Launch a program of the host's own where the vendor of the processor controls launches."""
+    image = load_program("impostor", host.tee.target).image
+    sigstruct = signature(host.measurement(image), attacker=True)
+    return _launch(_vendors_server(host), Launch("impostor", image, sigstruct))
+
+
+@attack(
+    title="Write the vendor's permission oneself",
+    reference="SDM, EINITTOKEN",
+    stage=nothing,
+    proves=("EINIT.TOKEN_MAC",),
+    only=SGX,
+)
+def forged_token(host: Platform) -> Outcome:
+    """As `unpermitted_launch`, with a token that is right in all but its MAC."""
+    image = load_program("impostor", host.tee.target).image
+    measurement = host.measurement(image)
+    sigstruct = signature(measurement, attacker=True)
+    signer = sha256(sigstruct.modulus).digest()
+    token = EINITTOKEN(valid=1, attributes=production(), mrenclave=measurement, mrsigner=signer)
+    return _launch(_vendors_server(host), Launch("impostor", image, sigstruct, token=token))
 
 
 @attack(

@@ -33,6 +33,7 @@ EXPECTED: dict[str, tuple[int, str, str, str]] = {
     "registers_at_exit":       (6,  "X", "B", "B"),  # SSA; Hetzelt, Buhren 2017; Werner 2019
     "page_faults":             (10, "X", "X", "X"),  # nothing; Xu, Cui, Peinado 2015
     "bus_replay":              (24, "X", "D", "X"),  # counter tree; Battering RAM 2025
+    "rollback_sealed_state":   (27, "X", "X", "X"),  # nothing; Memoir 2011, ROTE 2017
     "tampered_image":          (32, "X", "B", "B"),  # EINIT against SIGSTRUCT
     "cold_boot":               (33, "X", "C", "C"),  # memory encryption
     "bus_corruption":          (34, "X", "D", "X"),  # MAC; XTS alone yields garbage
