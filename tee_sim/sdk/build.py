@@ -55,7 +55,7 @@ FLAGS = (
 
 # fmt: off
 ZIG_FLAGS = (
-    "-target", "x86_64-freestanding-none", "-mcpu=x86_64", "-OReleaseSmall",
+    "-target", "x86_64-freestanding-none", "-mcpu=x86_64", "-OReleaseFast",
     "-fPIC", "-fstrip", "-ffunction-sections", "-fdata-sections", "-fno-unwind-tables",
     "-mno-red-zone", "-fcompiler-rt",
 )
