@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.cmac import CMAC
 
-from tee_sim.abi.image import Identity, Image, ImagePage
+from tee_sim.abi.image import ALL_CHUNKS, Identity, Image, ImagePage
 from tee_sim.abi.sgx import KEYREQUEST, REPORT, TCS, KeyName, PageType, ReportBody
 from tee_sim.attacks import code
 from tee_sim.attacks.outcome import Outcome, Variant, attack, nothing, stopped
@@ -50,6 +50,12 @@ def _reopen(host: Platform, state: bytes, check: str, program: Program | None = 
     return stopped(host, detail, _in_force(host, check) if result == "OE_CRYPTO_ERROR" else None)
 
 
+def another_version(program: Program) -> Program:
+    """The same code, but another enclave: its heap is measured, too."""
+    pages = tuple(replace(page, measured=ALL_CHUNKS) for page in program.image.pages)
+    return replace(program, image=replace(program.image, pages=pages))
+
+
 def _in_force(host: Platform, name: str) -> str:
     """The name of a check that says nothing when it works; empty if it is off."""
     return name if host.checks.on(host.checks.known[name]) else ""
@@ -77,10 +83,7 @@ def another_processor(host: Platform) -> Outcome:
 )
 def another_program(host: Platform, _card: object, disk: list[bytes]) -> Outcome:
     """Give what a program sealed for itself to another one that the same author signed."""
-    program = load_program("sealed_counter", host.tee.target)
-    pages = program.image.pages
-    more = replace(pages[-1], offset=max(page.offset for page in pages) + PAGE)
-    other = replace(program, image=replace(program.image, pages=(*pages, more)))
+    other = another_version(load_program("sealed_counter", host.tee.target))
     return _reopen(host, disk[0], "EGETKEY.MRENCLAVE", other)
 
 
@@ -194,7 +197,8 @@ def forged_report(host: Platform, reporter: DeployedEnclave) -> Outcome:
         found = reporter.check(envelope + report)
     except EcallFailed as error:
         return stopped(host, f"not believed: {error.result}", _in_force(host, "EREPORT.TARGET"))
-    return Outcome("succeeds", f"the enclave believes that {found.signer_id.decode()} reports")
+    who = found.signer_id.decode().rstrip()
+    return Outcome("succeeds", f"the enclave believes a report by {who!r}")
 
 
 @attack(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tee_sim import Platform
 from tee_sim.abi.image import Identity
 from tee_sim.abi.sgx import KEYREQUEST, TARGETINFO, KeyName, KeyPolicy, ReportBody
+from tee_sim.attacks.proofs_keys import another_version
 from tee_sim.errors import EcallFailed
 from tee_sim.monitors.sgx import keys
 from tee_sim.monitors.sgx.processor import cpusvn
@@ -44,17 +45,10 @@ def keeper(
     host = server(**how)
     program: Program | Path = load_program(KEEPER, host.tee.target)
     if other:
-        program = another(program)
+        program = another_version(program)
     if attacker:
         host.host.on_launch.append(lambda launch: signed_by_host(host, launch))
     return host.create_enclave(program, debug=debug, identity=Identity(isvprodid, isvsvn))
-
-
-def another(program: Program) -> Program:
-    """The same code in another enclave: a page more."""
-    pages = program.image.pages
-    more = replace(pages[-1], offset=pages[-1].offset + 4096)
-    return replace(program, image=replace(program.image, pages=(*pages, more)))
 
 
 def signed_by_host(host: Platform, launch: Any) -> Any:
@@ -283,7 +277,7 @@ def test_the_target_says_how_to_address_the_enclave() -> None:
 def test_a_report_for_another_enclave_or_with_a_changed_byte_is_not_believed() -> None:
     host = server()
     a = host.create_enclave("reporter")
-    b = host.create_enclave(another(load_program("reporter")))
+    b = host.create_enclave(another_version(load_program("reporter")))
     for_b = a.report_to(b.my_target(), bytes(64))
     assert b.check(for_b).unique_id == a.mrenclave
     mismatch = "OE_VERIFY_FAILED_AES_CMAC_MISMATCH"
