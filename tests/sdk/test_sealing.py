@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,11 +17,12 @@ from tee_sim import Platform
 from tee_sim.abi.image import Identity
 from tee_sim.abi.sgx import KEYREQUEST, TARGETINFO, KeyName, KeyPolicy, ReportBody
 from tee_sim.attacks.proofs_keys import another_version
-from tee_sim.errors import EcallFailed
+from tee_sim.errors import BuildError, EcallFailed
 from tee_sim.monitors.sgx import keys
 from tee_sim.monitors.sgx.processor import cpusvn
 from tee_sim.platform import DeployedEnclave, load_program, signature
 from tee_sim.sdk.image import Program
+from tee_sim.sdk.sources import find
 from tee_sim.units import MIB
 
 KEEPER = Path(__file__).parent.parent / "programs" / "keeper"
@@ -307,3 +309,15 @@ def test_the_card_remembers_its_uses(tee: str, policy: int) -> None:
     assert second.uses_left() == 1
     assert [second.spend(), second.spend()] == [1, 0]
     assert len(disk) == 4
+
+
+def test_the_program_says_its_product_and_version(tmp_path: Path) -> None:
+    shutil.copytree(find("vault"), tmp_path / "vault")
+    config = tmp_path / "vault" / "program.toml"
+    config.write_text(config.read_text("utf-8") + "isvprodid = 7\nisvsvn = 65535\n", "utf-8")
+    vault = server().create_enclave(tmp_path / "vault")
+    secs = vault.guest.enclave.secs  # type: ignore[attr-defined]
+    assert (secs.isvprodid, secs.isvsvn) == (7, 65535)
+    config.write_text(config.read_text("utf-8").replace("65535", "65536"), "utf-8")
+    with pytest.raises(BuildError, match="expected 0 to 65535"):
+        load_program(tmp_path / "vault")

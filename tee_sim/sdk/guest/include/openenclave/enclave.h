@@ -29,7 +29,8 @@ void* oe_calloc(size_t count, size_t size);
 void* oe_realloc(void* ptr, size_t size);
 void oe_free(void* ptr);
 
-/* Local attestation; without a TEE, OE_UNSUPPORTED. Buffers lie in the enclave.
+/* Local attestation; without a TEE, OE_UNSUPPORTED. Buffers lie in the enclave. The check takes 14 KiB
+ * of stack: say `stack_pages = 8` in program.toml.
  *
  * A report of this enclave, with up to 64 bytes of its choice, for the enclave whose target info is
  * given; without one it is for nobody, and good for oe_get_target_info only. */
