@@ -333,7 +333,8 @@ class Platform:
         """What a malicious host does with a program of its own: sign it with its own key."""
         if self.tee.target != "sgx":
             return None
-        return signature(self.measurement(program.image), attacker=True)
+        measurement = self.measurement(program.image)
+        return signature(measurement, attacker=True, identity=program.identity)
 
     def _repr_html_(self) -> str:
         rows: list[tuple[str, object]] = [

@@ -129,6 +129,7 @@ def _authorize(sgx: SGX, enclave: Enclave, request: KEYREQUEST) -> None:
     if request.isvsvn > secs.isvsvn and on(rules.EGETKEY_ISVSVN):
         text = f"ISVSVN {request.isvsvn} is above the enclave's own {secs.isvsvn}"
         raise refusal(sgx.checks, rules.EGETKEY_ISVSVN, "EGETKEY", 64, text)
+    # The pseudocode asks this of SEAL alone, the text of every key that is bound to CONFIGSVN.
     if name in SEALING and request.configsvn > secs.configsvn:
         text = f"CONFIGSVN {request.configsvn} is above the enclave's own {secs.configsvn}"
         raise status("EGETKEY", 64, text)

@@ -92,7 +92,7 @@ class SGX:
         self.entropy, self.cpusvn = entropy, cpusvn
         self.enclaves: dict[int, Enclave] = {}
         self.entries: dict[int, Entry] = {}
-        self.feature_control, self.lepubkeyhash = feature_control, VENDOR_HASH
+        self._firmware = feature_control
         self.provisioning_fuses = entropy.take(16, "root provisioning key")
         self.seal_fuses = entropy.take(16, "root seal key")
         self.ownerepoch = bytes(16)
@@ -101,6 +101,7 @@ class SGX:
         self.machine: Machine
 
     def _boot(self) -> None:
+        self.feature_control, self.lepubkeyhash = self._firmware, VENDOR_HASH
         self.report_keyid = self.entropy.take(32, "CR_REPORT_KEYID")
         self.report_mac_key = self.entropy.take(32, "REPORTMACSTRUCT key")
 

@@ -15,6 +15,7 @@ from tee_sim.abi.image import Identity
 from tee_sim.abi.sgx import KEYREQUEST, AttributesMask, KeyName, KeyPolicy
 from tee_sim.errors import GeneralProtection, PageFault
 from tee_sim.machine.cpu import RBX, RCX
+from tee_sim.monitors.sgx import keys
 from tee_sim.monitors.sgx.enclu import Leaf
 from tee_sim.monitors.sgx.processor import cpusvn
 from tee_sim.units import MIB
@@ -270,10 +271,14 @@ def test_the_same_inputs_give_the_same_key_on_the_same_processor(asked: KEYREQUE
 
 @given(requests, requests)
 @settings(max_examples=60)
-def test_two_names_never_share_a_key(one: KEYREQUEST, other: KEYREQUEST) -> None:
-    keys = [asker().key(asked) for asked in (one, other)]
-    if one.keyname != other.keyname and all(isinstance(key, bytes) for key in keys):
-        assert keys[0] != keys[1]
+def test_two_keys_are_equal_exactly_if_they_are_bound_to_the_same(
+    one: KEYREQUEST, other: KEYREQUEST
+) -> None:
+    sgx, enclave = asker().sgx, asker().guest.enclave
+    for second in (other, one.with_(isvsvn=0), one.with_(keyid=bytes(32)), one.with_(miscmask=0)):
+        records = [keys.dependencies(sgx, enclave, asked) for asked in (one, second)]
+        found = [asker().key(asked) for asked in (one, second)]
+        assert (records[0] == records[1]) == (found[0] == found[1])
 
 
 def test_without_a_seed_each_processor_is_another_one() -> None:

@@ -261,6 +261,14 @@ def test_feature_control_is_written_until_it_is_locked(bench: Bench) -> None:
         bench.driver.wrmsr(0x3A, LOCKED | SGX_ENABLE | LAUNCH_CONTROL)
 
 
+def test_a_reset_brings_the_vendors_hash_back(bench: Bench) -> None:
+    bench.driver.wrmsr(0x8C, 1)
+    bench.sgx.feature_control = 0
+    bench.platform.machine.power_cut()
+    assert bench.sgx.lepubkeyhash == VENDOR_HASH
+    assert bench.sgx.feature_control == LOCKED | LAUNCH_CONTROL | SGX_ENABLE
+
+
 @pytest.mark.parametrize("msr", [0, 0x3B, 0x8B, 0x90])
 def test_no_other_register_is_known(bench: Bench, msr: int) -> None:
     with bench.refused(GP):

@@ -90,7 +90,9 @@ oe_result_t oe_seal(const oe_uuid_t* plugin_id, const oe_seal_setting_t* setting
     made->policy = policy;
     made->isv_svn = self.body.isvsvn;
     memcpy(made->cpu_svn, self.body.cpusvn, sizeof made->cpu_svn);
-    result = oe_random(made->key_id, sizeof made->key_id + sizeof made->iv);
+    result = oe_random(made->key_id, sizeof made->key_id);
+    if (result == OE_OK)
+        result = oe_random(made->iv, sizeof made->iv);
     uint8_t* context = context_of(made, additional_data, additional_data_size, &context_size);
     if (!context)
         result = OE_OUT_OF_MEMORY;

@@ -7,6 +7,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* AES-128-GCM. No pointer is NULL, even if its size is 0. */
 void tee_aes_gcm_seal(const uint8_t key[16], const uint8_t iv[12], const void* additional,
                       size_t additional_size, const void* plaintext, size_t size, void* ciphertext,
@@ -35,5 +39,9 @@ static inline void tee_wipe(void* secret, size_t size)
     memset(secret, 0, size);
     __asm__ volatile("" : : "r"(secret) : "memory");
 }
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
