@@ -144,7 +144,7 @@ def test_a_truncated_or_extended_blob_stays_sealed() -> None:
     assert refusal(blob[:-1]) == refusal(blob + b"\0") == "OE_CRYPTO_ERROR"
 
 
-@pytest.mark.parametrize("more", [b"", b"mor", b"More", b"more\0"])
+@pytest.mark.parametrize("more", [b"", b"mo", b"More", b"more\0"])
 def test_other_additional_data_does_not_open_it(more: bytes) -> None:
     assert refusal(seal(b"x", more=b"more"), more) == "OE_CRYPTO_ERROR"
 

@@ -10,7 +10,7 @@ import hmac
 
 from tee_sim.abi.sgx import AttributeFlags, KeyName, MiscSelect
 from tee_sim.abi.sgx_sign import EINITTOKEN, HEADER, HEADER2, SIGSTRUCT, VENDOR_INTEL
-from tee_sim.errors import GeneralProtection
+from tee_sim.errors import GeneralProtection, UsageError
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.building import enclave_of
 from tee_sim.monitors.sgx.enclave import Enclave
@@ -30,7 +30,10 @@ def wrmsr(sgx: SGX, msr: int, value: int) -> None:
     Raises:
         GeneralProtection: IA32_FEATURE_CONTROL is locked already; or it is not locked with launch
             control enabled, and so IA32_SGXLEPUBKEYHASH is read-only; or no such register.
+        UsageError: ``value`` does not fit.
     """
+    if not 0 <= value < 1 << 64:
+        raise UsageError(f"a register has 64 bits: not {value:#x}")
     index = msr - IA32_SGXLEPUBKEYHASH0
     if msr == IA32_FEATURE_CONTROL:
         if sgx.feature_control & LOCKED:

@@ -17,7 +17,7 @@ from tee_sim import Platform
 from tee_sim.abi.image import Identity, measure
 from tee_sim.abi.sgx import KEYREQUEST, SECS, Attributes, AttributesMask, KeyName, MiscSelect
 from tee_sim.abi.sgx_sign import EINITTOKEN, SIGSTRUCT
-from tee_sim.errors import LayoutError, PermissionRefused, SGXError, TeeSimError
+from tee_sim.errors import LayoutError, PermissionRefused, SGXError, TeeSimError, UsageError
 from tee_sim.hypervisor.sgx import SGXGuest
 from tee_sim.monitors.sgx import building, launching
 from tee_sim.monitors.sgx.processor import LAUNCH_CONTROL, LOCKED, SGX_ENABLE, VENDOR_HASH, cpusvn
@@ -273,6 +273,8 @@ def test_a_reset_brings_the_vendors_hash_back(bench: Bench) -> None:
 def test_no_other_register_is_known(bench: Bench, msr: int) -> None:
     with bench.refused(GP):
         bench.driver.wrmsr(msr, 0)
+    with pytest.raises(UsageError):
+        bench.driver.wrmsr(msr, 1 << 64)
 
 
 # Tokens
