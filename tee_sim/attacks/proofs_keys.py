@@ -33,13 +33,15 @@ DATA, OUTPUT = ENCLAVE_BASE + PAGE, ENCLAVE_BASE + PAGE + 0x400
 # Sealed state
 
 
-def _reopen(host: Platform, state: bytes, check: str, program: Program | None = None) -> Outcome:
+def _reopen(
+    host: Platform, state: bytes, check: str = "", program: Program | None = None
+) -> Outcome:
     """Launch a program (the card itself if none is named) and have it open a sealed state.
 
     Args:
         host: where.
         state: what was sealed.
-        check: what gives the opener another key, if it gets one at all.
+        check: what gives the opener another key, where no leaf refuses.
         program: the opener.
     """
     card = host.create_enclave(program or "sealed_counter")
@@ -58,7 +60,8 @@ def another_version(program: Program) -> Program:
 
 def _in_force(host: Platform, name: str) -> str:
     """The name of a check that says nothing when it works; empty if it is off."""
-    return name if host.checks.on(host.checks.known[name]) else ""
+    check = host.checks.known.get(name)
+    return name if check is not None and host.checks.on(check) else ""
 
 
 @attack(
@@ -115,8 +118,8 @@ def another_author(host: Platform, _card: object, disk: list[bytes]) -> Outcome:
 )
 def older_processor(host: Platform) -> Outcome:
     """Start the server again without the update with which the state was sealed."""
-    _, disk = new_card(Platform(host.tee.name, patch_level=1))
-    return _reopen(host, disk[0], "")
+    _, disk = new_card(Platform(host.tee.name, patch_level=1, without=host.checks.without))
+    return _reopen(host, disk[0])
 
 
 @attack(
@@ -128,7 +131,7 @@ def older_processor(host: Platform) -> Outcome:
 )
 def older_version(host: Platform, _card: object, disk: list[bytes]) -> Outcome:
     """Start the version that its author replaced, and signed as an older one."""
-    return _reopen(host, disk[0], "")
+    return _reopen(host, disk[0])
 
 
 # Enclaves of the attacker's own: a page of code, a page of data, one thread

@@ -2,6 +2,8 @@
 
 Source: Intel SDM Vol. 3D, "EINIT - Initialize an Enclave for Execution" and "Intel SGX Launch
 Control Configuration"; Vol. 4, IA32_FEATURE_CONTROL and IA32_SGXLEPUBKEYHASH0-3.
+
+Simplified: the firmware always enables SGX, so the leaves do not ask for SGX_ENABLE.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ life: `building`, `entering`, `debugging`.
 
 Simplified: ENCLS leaves take their operands as values (the host is Python and runs in ring 0),
 not as addresses of PAGEINFO and SECINFO structures; so operand alignment faults of those
-structures do not occur.
+structures do not occur. OWNEREPOCH is an attribute, not a register that firmware writes at boot.
 """
 
 from __future__ import annotations
