@@ -19,6 +19,7 @@
         EnclaveLost              it died, or was stopped; it cannot be called again
         BudgetExceeded           it ran for longer than its instruction budget
         EcallFailed              it answered a call with an error code
+      PermissionRefused          the kernel refused: the caller was not granted what it asked for
       BuildError                 the guest program or its EDL does not compile
       UsageError (ValueError)    the simulator was misused; the message says what to do instead
 
@@ -181,6 +182,10 @@ class EcallFailed(GuestError):
     def __init__(self, ecall: str, result: str, code: int, message: str) -> None:
         super().__init__(f"{ecall} failed with {result} ({code}): {message}")
         self.ecall, self.result, self.code = ecall, result, code
+
+
+class PermissionRefused(TeeSimError):
+    """The host's kernel refused, as a policy of its own; no hardware check stands behind it."""
 
 
 class BuildError(TeeSimError):

@@ -11,12 +11,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tee_sim.abi.image import Image, measure
+from tee_sim.abi.image import PLAIN, Identity, Image, measure
 from tee_sim.abi.sgx import AttributesMask, MiscSelect
 from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.abi.sgxs import read_sgxs
@@ -36,7 +36,7 @@ from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.machine import Machine, Monitor
 from tee_sim.machine.voltage import VOLTAGE_LOCK, Voltage
 from tee_sim.monitors.sgx.checks import CHECKS as SGX_CHECKS
-from tee_sim.monitors.sgx.processor import SGX, cpusvn
+from tee_sim.monitors.sgx.processor import LAUNCH_CONTROL, LOCKED, SGX, SGX_ENABLE, cpusvn
 from tee_sim.monitors.sgx.sigstruct import load_attacker_key, load_signing_key, sign
 from tee_sim.sdk import guards
 from tee_sim.sdk.host import COMMAND_EXCEPTION, EXIT_RESUME, Callback, Enclave
@@ -187,6 +187,8 @@ class Platform:
         trace: record every event in ``events``, TLB fills included; slower.
         patch_level: 0 for the server as it was sold, 1 with all updates. It is part of CPUSVN,
             and so of every key and report; checks that an update brought are missing before it.
+        launch_control: whether the firmware lets the host name the launch authority (flexible
+            launch control); otherwise the vendor of the processor is it.
 
     Attributes:
         machine: the hardware.
@@ -211,6 +213,7 @@ class Platform:
         budget: int = DEFAULT_BUDGET,
         trace: bool = False,
         patch_level: int = PATCH_LEVEL,
+        launch_control: bool = True,
     ) -> None:
         if tee not in TEES:
             raise UsageError(f"no platform '{tee}'; there are {', '.join(TEES)}")
@@ -221,7 +224,7 @@ class Platform:
             raise UsageError(f"Platform(patch_level={patch_level}): the newest is {PATCH_LEVEL}")
         self.tee = TEES[tee]
         self.recorder = Recorder() if trace else None
-        self.patch_level = patch_level
+        self.patch_level, self.launch_control = patch_level, launch_control
         self.checks = Checks(self.tee.checks, without, self.recorder, patch_level)
         entropy, dram = Entropy(seed), DRAM(memory)
         ordinary, monitor = self._monitor(dram, entropy, epc)
@@ -264,8 +267,15 @@ class Platform:
             )
         else:
             engine = XTS(dram, self.checks, entropy)
+        feature_control = LOCKED | SGX_ENABLE | (LAUNCH_CONTROL if self.launch_control else 0)
         return range(PAGE, start), SGX(
-            frames, range(start, dram.size), engine, self.checks, entropy, cpusvn(self.patch_level)
+            frames,
+            range(start, dram.size),
+            engine,
+            self.checks,
+            entropy,
+            cpusvn(self.patch_level),
+            feature_control,
         )
 
     @property
@@ -281,6 +291,8 @@ class Platform:
         *,
         debug: bool = False,
         ocalls: Mapping[str, Callable[..., Any]] | None = None,
+        identity: Identity | None = None,
+        caller: str = "customer",
     ) -> DeployedEnclave:
         """Build, sign, load, measure and initialise a program.
 
@@ -291,23 +303,30 @@ class Platform:
             program: the name of an example, a directory with a program, or a built one.
             debug: ask for, and sign for, a debug enclave.
             ocalls: callbacks for the functions that the program calls outside.
+            identity: product number, security version and the like; None for what the program says.
+            caller: the user who asks; the kernel grants not everybody everything.
 
         Raises:
             BuildError: the program does not compile.
             SGXError, Fault: the processor refused it.
+            PermissionRefused: the kernel did.
             UsageError: no such program, or not enough memory.
         """
         if not isinstance(program, Program):
             program = self.build(program)
-        sigstruct, asks = None, (program.exinfo, program.aex_notify)
+        sigstruct, identity = None, identity or program.identity
+        misc = MiscSelect(exinfo=program.exinfo)
+        identity = replace(identity, miscselect=misc, aex_notify=program.aex_notify)
         if self.tee.target == "sgx":
-            sigstruct = signature(self.measurement(program.image), debug, False, *asks)
+            measurement = self.measurement(program.image)
+            sigstruct = signature(measurement, debug, identity=identity)
         launch = Launch(
             program.name,
             program.image,
             sigstruct,
-            production(debug=debug, aex_notify=program.aex_notify),
-            MiscSelect(exinfo=program.exinfo),
+            identity.attributes(debug=debug),
+            identity,
+            caller=caller,
         )
         return DeployedEnclave(program, self.host.launch(launch), ocalls)
 
@@ -366,7 +385,8 @@ class Platform:
         """What a malicious host does with a program of its own: sign it with its own key."""
         if self.tee.target != "sgx":
             return None
-        return signature(self.measurement(program.image), attacker=True)
+        measurement = self.measurement(program.image)
+        return signature(measurement, attacker=True, identity=program.identity)
 
     def _repr_html_(self) -> str:
         rows: list[tuple[str, object]] = [
@@ -395,17 +415,17 @@ def _require_sizes(**sizes: int) -> None:
 
 @lru_cache(maxsize=256)
 def signature(
-    mrenclave: bytes,
-    debug: bool = False,
-    attacker: bool = False,
-    exinfo: bool = False,
-    aex_notify: bool = False,
+    mrenclave: bytes, debug: bool = False, attacker: bool = False, identity: Identity = PLAIN
 ) -> SIGSTRUCT:
     """A SIGSTRUCT for a measurement, by a published teaching key: the author's, or the host's."""
     return sign(
         mrenclave,
         load_attacker_key() if attacker else load_signing_key(),
-        attributes=production(debug=debug, aex_notify=aex_notify),
-        miscselect=MiscSelect(exinfo=exinfo),
+        attributes=identity.attributes(debug=debug),
+        miscselect=identity.miscselect,
         attributemask=AttributesMask(flags=ALL_BITS, xfrm=ALL_BITS),
+        isvprodid=identity.isvprodid,
+        isvsvn=identity.isvsvn,
+        isvfamilyid=identity.isvfamilyid,
+        isvextprodid=identity.isvextprodid,
     )

@@ -11,14 +11,17 @@ pages, whose ELRANGE looks like this::
 from collections.abc import Mapping
 from typing import Any
 
-from tee_sim.abi.image import ALL_CHUNKS, Image, ImagePage, measure
-from tee_sim.abi.sgx import TCS, Attributes, PageType
+from tee_sim.abi.image import ALL_CHUNKS, PLAIN, Identity, Image, ImagePage, measure
+from tee_sim.abi.sgx import KEYREQUEST, REPORT, TARGETINFO, TCS, Attributes, PageType
+from tee_sim.errors import EnclaveLost
 from tee_sim.hypervisor.guest import ENCLAVE_BASE, RETURN_ADDRESS
-from tee_sim.hypervisor.sgx import SGXGuest, production
+from tee_sim.hypervisor.sgx import SGXGuest
 from tee_sim.machine.cpu import (
     FLAGS_INITIAL,
     RAX,
     RBX,
+    RCX,
+    RDX,
     REGISTER_NAMES,
     RFLAGS,
     RIP,
@@ -26,6 +29,7 @@ from tee_sim.machine.cpu import (
     Stop,
 )
 from tee_sim.machine.paging import ADDRESS_MASK, PRESENT
+from tee_sim.monitors.sgx.enclu import Leaf
 from tee_sim.platform import Platform, signature
 from tee_sim.units import PAGE
 
@@ -200,9 +204,11 @@ def launch(
     attributes: Attributes | None = None,
     base: int = ENCLAVE_BASE,
     init: bool = True,
+    identity: Identity = PLAIN,
+    attacker: bool = False,
     **layout: Any,
 ) -> SGXGuest:
-    """Load an image, or one made of code, as an enclave signed with the teaching key."""
+    """Load an image, or one made of code, as an enclave signed with a teaching key."""
     loaded = image(program, **layout) if isinstance(program, bytes) else program
     driver = platform.host.sgx
     assert driver is not None
@@ -210,10 +216,64 @@ def launch(
         platform.host,
         driver,
         loaded,
-        signature(measure(loaded), debug) if init else None,
-        attributes or production(debug=debug),
+        signature(measure(loaded), debug, attacker, identity) if init else None,
+        attributes or identity.attributes(debug=debug),
         base,
+        identity,
     )
+
+
+ASK = (
+    mov(RBX, DATA_GVA)
+    + mov(RCX, DATA_GVA + 0x400)
+    + mov(RDX, DATA_GVA + 0x800)
+    + b"\x48\x89\xf8"  # mov rax, rdi
+    + ENCLU
+    + b"\x48\x89\xc7"  # mov rdi, rax
+    + leave()
+)
+"""Executes one leaf of ENCLU, the number that the host names, on fixed places of the data page."""
+
+
+class Asker:
+    """An enclave that executes whatever leaf the host names, on whatever the host writes."""
+
+    def __init__(
+        self, platform: Platform, code: bytes = ASK, guest: SGXGuest | None = None, **how: Any
+    ) -> None:
+        self.platform = platform
+        self.guest = guest or launch(platform, code, **how)
+        self.sgx = self.guest.driver._sgx
+
+    @property
+    def data(self) -> memoryview:
+        """The data page: first operand at 0, second at 0x400, third at 0x800."""
+        return self.platform.machine.cache.view(self.guest.pages[DATA], write=True)
+
+    def call(self, leaf: int, first: bytes, second: bytes = b"") -> int:
+        """Execute a leaf; what stands in RAX afterwards.
+
+        Raises:
+            Fault: the leaf's, as the host sees it.
+        """
+        self.data[: len(first)] = first
+        self.data[0x400 : 0x400 + len(second)] = second
+        try:
+            return self.guest.enter(0, leaf, 0)[0]
+        except EnclaveLost as lost:
+            raise lost.fault or lost from None
+
+    def key(self, request: KEYREQUEST) -> bytes | int:
+        """EGETKEY: the key, or the error code."""
+        code = self.call(Leaf.EGETKEY, request.pack(), b"-" * 16)
+        found = bytes(self.data[0x400:0x410])
+        assert (code == 0) == (found != b"-" * 16), "a refusal writes nothing, and a success does"
+        return code or found
+
+    def report(self, target: TARGETINFO, said: bytes = bytes(64)) -> REPORT:
+        """EREPORT."""
+        self.call(Leaf.EREPORT, target.pack(), said)
+        return REPORT.unpack(bytes(self.data[0x800 : 0x800 + REPORT.SIZE]))
 
 
 def clear_present(guest: SGXGuest, gva: int) -> int:

@@ -15,13 +15,23 @@ from dataclasses import dataclass
 from functools import cache
 from struct import Struct as Codec
 
-from tee_sim.abi.sgx import CHUNK, TCS, PageType, SecinfoFlags
+from tee_sim.abi.sgx import (
+    CHUNK,
+    TCS,
+    AttributeFlags,
+    Attributes,
+    MiscSelect,
+    PageType,
+    SecinfoFlags,
+)
 from tee_sim.errors import LayoutError
 from tee_sim.html import table
 from tee_sim.units import PAGE, is_aligned
 
 ALL_CHUNKS = 0xFFFF
 """`ImagePage.measured` of a page that is measured whole."""
+
+NO_MISC = MiscSelect()
 
 ECREATE_TAG = b"ECREATE\0"
 EADD_TAG = b"EADD\0\0\0\0"
@@ -75,6 +85,48 @@ def eextend_record(offset: int) -> bytes:
 @cache
 def _flags(page_type: PageType, r: bool, w: bool, x: bool) -> SecinfoFlags:
     return SecinfoFlags(r=r, w=w, x=x, page_type=page_type)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who an enclave is, besides its measurement and its signer.
+
+    Attributes:
+        isvprodid, isvsvn: product number and security version, by the author.
+        isvfamilyid, isvextprodid: 16 bytes each, by the author (KSS).
+        configid, configsvn: 64 bytes and a number, by whoever launches the enclave (KSS).
+        provisionkey, einittokenkey: ask for the keys of that name.
+        miscselect: what an asynchronous exit saves besides.
+        aex_notify: threads may ask to be notified of asynchronous exits.
+    """
+
+    isvprodid: int = 0
+    isvsvn: int = 0
+    isvfamilyid: bytes = bytes(16)
+    isvextprodid: bytes = bytes(16)
+    configid: bytes = bytes(64)
+    configsvn: int = 0
+    provisionkey: bool = False
+    einittokenkey: bool = False
+    miscselect: MiscSelect = NO_MISC
+    aex_notify: bool = False
+
+    def attributes(self, *, debug: bool = False) -> Attributes:
+        """ATTRIBUTES for a 64-bit enclave with x87 and SSE state; KSS is enabled if it is used."""
+        kss = any(self.isvfamilyid + self.isvextprodid + self.configid) or self.configsvn > 0
+        flags = AttributeFlags(
+            mode64bit=True,
+            debug=debug,
+            kss=kss,
+            provisionkey=self.provisionkey,
+            einittokenkey=self.einittokenkey,
+            aexnotify=self.aex_notify,
+        )
+        return Attributes(flags=flags, xfrm=3)
+
+
+PLAIN = Identity()
+"""The identity of a program whose author says nothing."""
 
 
 @dataclass(frozen=True)

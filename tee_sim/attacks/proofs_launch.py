@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 from struct import pack
 from typing import TYPE_CHECKING
 
 from tee_sim.abi.sgx import SECS, TCS, PageType, SecinfoFlags
+from tee_sim.abi.sgx_sign import EINITTOKEN
 from tee_sim.attacks import code
 from tee_sim.attacks.outcome import Outcome, nothing, refused, vault
 from tee_sim.attacks.proofs_memory import LOOT, judge, proof
@@ -15,12 +17,12 @@ from tee_sim.errors import Fault, SGXError, TeeSimError
 from tee_sim.hypervisor.guest import RETURN_ADDRESS
 from tee_sim.hypervisor.honest import Launch
 from tee_sim.hypervisor.sgx import SGXGuest, production
-from tee_sim.platform import signature
+from tee_sim.platform import Platform, signature
 from tee_sim.sdk.image import load_program
 from tee_sim.units import PAGE
 
 if TYPE_CHECKING:
-    from tee_sim.platform import DeployedEnclave, Platform
+    from tee_sim.platform import DeployedEnclave
 
 
 def _launch(host: Platform, launch: Launch) -> Outcome:
@@ -74,6 +76,35 @@ def debug_launch(host: Platform) -> Outcome:
     image = load_program("vault", host.tee.target).image
     sigstruct = signature(host.measurement(image))
     return _launch(host, Launch("vault", image, sigstruct, production(debug=True)))
+
+
+def _vendors_server(host: Platform) -> Platform:
+    """Such a server, whose firmware left launch control to the vendor."""
+    return Platform(host.tee.name, without=host.checks.without, launch_control=False)
+
+
+@proof(
+    "Launch without the vendor's permission",
+    "SDM, EINIT",
+    nothing,
+    "EINIT.LEPUBKEYHASH",
+)
+def unpermitted_launch(host: Platform) -> Outcome:
+    """Launch a program of the host's own where the vendor of the processor controls launches."""
+    image = load_program("impostor", host.tee.target).image
+    sigstruct = signature(host.measurement(image), attacker=True)
+    return _launch(_vendors_server(host), Launch("impostor", image, sigstruct))
+
+
+@proof("Write the vendor's permission oneself", "SDM, EINITTOKEN", nothing, "EINIT.TOKEN_MAC")
+def forged_token(host: Platform) -> Outcome:
+    """As `unpermitted_launch`, with a token that is right in all but its MAC."""
+    image = load_program("impostor", host.tee.target).image
+    measurement = host.measurement(image)
+    sigstruct = signature(measurement, attacker=True)
+    signer = sha256(sigstruct.modulus).digest()
+    token = EINITTOKEN(valid=1, attributes=production(), mrenclave=measurement, mrsigner=signer)
+    return _launch(_vendors_server(host), Launch("impostor", image, sigstruct, token=token))
 
 
 @proof("Read with the debugger's leaf", "SDM, EDBGRD", vault, "EDBGRD.DEBUG")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tee_sim.abi.image import Image
-from tee_sim.abi.sgx import Attributes, MiscSelect
-from tee_sim.abi.sgx_sign import SIGSTRUCT
+from tee_sim.abi.image import PLAIN, Identity, Image
+from tee_sim.abi.sgx import Attributes
+from tee_sim.abi.sgx_sign import EINITTOKEN, SIGSTRUCT
+from tee_sim.errors import PermissionRefused
 from tee_sim.hypervisor.guest import Guest
 from tee_sim.hypervisor.memory import AddressSpace, FrameAllocator
 from tee_sim.hypervisor.plain import PlainGuest
@@ -17,13 +18,25 @@ from tee_sim.machine.machine import Machine
 
 @dataclass(frozen=True)
 class Launch:
-    """What a customer hands to the host: an image, its author's signature, and what to ask for."""
+    """What a customer hands to the host.
+
+    Attributes:
+        name: of the program.
+        image: its pages.
+        sigstruct: its author's signature.
+        attributes: ATTRIBUTES to create it with.
+        identity: see `SGXGuest`.
+        token: a launch enclave's permission, where the vendor controls launches.
+        caller: the user who asks.
+    """
 
     name: str
     image: Image
     sigstruct: SIGSTRUCT | None
     attributes: Attributes | None = None
-    miscselect: MiscSelect | None = None
+    identity: Identity = PLAIN
+    token: EINITTOKEN | None = None
+    caller: str = "customer"
 
 
 class Host:
@@ -37,12 +50,15 @@ class Host:
     Attributes:
         on_launch: called with each `Launch` before it is carried out; what they return is
             launched instead. An honest host has none.
+        provisioners: who may launch enclaves that ask for the provisioning keys. Linux keeps them
+            by the rights on ``/dev/sgx_provision``.
     """
 
     def __init__(self, machine: Machine, frames: range, sgx: SGXDriver | None) -> None:
         self.machine, self.sgx = machine, sgx
         self.frames = FrameAllocator(frames, "ordinary memory")
         self.on_launch: list[Callable[[Launch], Launch]] = []
+        self.provisioners = {"aesmd"}
 
     def new_address_space(self) -> AddressSpace:
         """Empty page tables."""
@@ -53,16 +69,24 @@ class Host:
 
         Raises:
             SGXError, Fault: the processor refused a step; nothing is left behind.
+            PermissionRefused: the caller may not launch this.
         """
         for change in self.on_launch:
             launch = change(launch)
         if self.sgx is None:
             return PlainGuest(self, launch.image)
+        provisions = launch.attributes is not None and launch.attributes.flags.provisionkey
+        if provisions and launch.caller not in self.provisioners:
+            raise PermissionRefused(
+                f"{launch.caller} may not launch an enclave with PROVISIONKEY: ask the "
+                "administrator for a place in host.provisioners"
+            )
         return SGXGuest(
             self,
             self.sgx,
             launch.image,
             launch.sigstruct,
             launch.attributes,
-            miscselect=launch.miscselect,
+            identity=launch.identity,
+            token=launch.token,
         )

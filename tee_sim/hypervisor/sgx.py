@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tee_sim.abi.image import Image
-from tee_sim.abi.sgx import SECS, AttributeFlags, Attributes, MiscSelect, SecinfoFlags
-from tee_sim.abi.sgx_sign import SIGSTRUCT
+from tee_sim.abi.image import PLAIN, Identity, Image
+from tee_sim.abi.sgx import SECS, Attributes, SecinfoFlags
+from tee_sim.abi.sgx_sign import EINITTOKEN, SIGSTRUCT
 from tee_sim.checks import Check
 from tee_sim.errors import Fault, InvalidOpcode, SGXError, UsageError
 from tee_sim.hypervisor.guest import ENCLAVE_BASE, RETURN_ADDRESS, Guest
@@ -26,7 +26,7 @@ from tee_sim.machine.cpu import (
     LogicalProcessor,
     Stop,
 )
-from tee_sim.monitors.sgx import building, debugging, entering, exiting, tracking
+from tee_sim.monitors.sgx import building, debugging, entering, exiting, launching, tracking
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave
 from tee_sim.monitors.sgx.enclu import Leaf, enclu
@@ -59,6 +59,7 @@ class SGXDriver:
         self.eextend = partial(building.eextend, sgx)
         self.eremove = partial(building.eremove, sgx)
         self.etrack = partial(tracking.etrack, sgx)
+        self.wrmsr = partial(launching.wrmsr, sgx)
         self.edbgrd = partial(debugging.edbgrd, sgx)
         self.edbgwr = partial(debugging.edbgwr, sgx)
         # Executed with the registers of a logical processor as they stand:
@@ -72,10 +73,14 @@ class SGXDriver:
         """Whether CPUID reports AEX-Notify."""
         return self._sgx.aex_notify
 
-    def einit(self, secs_hpa: int, sigstruct: SIGSTRUCT) -> None:
-        """Write the signer's hash to IA32_SGXLEPUBKEYHASH, then `building.einit`."""
-        self._sgx.lepubkeyhash = mrsigner(sigstruct)
-        building.einit(self._sgx, secs_hpa, sigstruct)
+    def einit(self, secs_hpa: int, sigstruct: SIGSTRUCT, token: EINITTOKEN | None = None) -> None:
+        """`launching.einit`; where it can, the kernel makes the signer the launch authority."""
+        if token is None and launching.is_flexible(self._sgx):
+            signer = mrsigner(sigstruct)
+            for index in range(4):
+                word = int.from_bytes(signer[8 * index : 8 * index + 8], "little")
+                self.wrmsr(launching.IA32_SGXLEPUBKEYHASH0 + index, word)
+        launching.einit(self._sgx, secs_hpa, sigstruct, token)
 
     def aex(self, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
         """Interrupt a processor that is inside. Raises UsageError for one that is not."""
@@ -102,8 +107,7 @@ class SGXDriver:
 
 def production(*, debug: bool = False, aex_notify: bool = False) -> Attributes:
     """ATTRIBUTES of a 64-bit enclave with x87 and SSE state."""
-    flags = AttributeFlags(mode64bit=True, debug=debug, aexnotify=aex_notify)
-    return Attributes(flags=flags, xfrm=3)
+    return Identity(aex_notify=aex_notify).attributes(debug=debug)
 
 
 class SGXGuest(Guest):
@@ -116,7 +120,8 @@ class SGXGuest(Guest):
         sigstruct: its author's signature; None leaves the enclave uninitialised.
         attributes: ATTRIBUTES to create it with.
         base: linear address of ELRANGE.
-        miscselect: MISCSELECT to create it with.
+        identity: its CONFIGID, CONFIGSVN and MISCSELECT are for ECREATE.
+        token: a launch enclave's permission, for EINIT.
 
     Attributes:
         enclave: the processor's view of it.
@@ -134,7 +139,8 @@ class SGXGuest(Guest):
         sigstruct: SIGSTRUCT | None,
         attributes: Attributes | None = None,
         base: int = ENCLAVE_BASE,
-        miscselect: MiscSelect | None = None,
+        identity: Identity = PLAIN,
+        token: EINITTOKEN | None = None,
     ) -> None:
         super().__init__(host, image, base)
         self.driver = driver
@@ -150,12 +156,14 @@ class SGXGuest(Guest):
                     baseaddr=base,
                     ssaframesize=image.ssaframesize,
                     attributes=attributes or production(),
-                    miscselect=miscselect or MiscSelect(),
+                    miscselect=identity.miscselect,
+                    configid=identity.configid,
+                    configsvn=identity.configsvn,
                 ),
             )
             self._add_pages(image)
             if sigstruct is not None:
-                driver.einit(self.secs_hpa, sigstruct)
+                driver.einit(self.secs_hpa, sigstruct, token)
         except BaseException:
             self.close()
             raise

@@ -53,6 +53,14 @@ FLAGS = (
 )
 # fmt: on
 
+# fmt: off
+ZIG_FLAGS = (
+    "-target", "x86_64-freestanding-none", "-mcpu=x86_64", "-OReleaseFast",
+    "-fPIC", "-fstrip", "-ffunction-sections", "-fdata-sections", "-fno-unwind-tables",
+    "-mno-red-zone", "-fcompiler-rt",
+)
+# fmt: on
+
 _MARK = re.compile(rb"tee_sim inputs ([0-9a-f]{64})")
 _DIAGNOSTIC = re.compile(
     r"^(?P<file>[^\s:]+):(?P<line>\d+):(?P<column>\d+): (?:fatal )?error: (?P<text>.*)$", re.M
@@ -106,12 +114,13 @@ def build_inputs(sources: Sources, target: str) -> dict[str, bytes]:
 
 
 def _runtime_files() -> list[Path]:
-    return sorted(p for p in GUEST.rglob("*") if p.suffix in (".c", ".h", ".S") and p.is_file())
+    wanted = (".c", ".h", ".S", ".zig")
+    return sorted(p for p in GUEST.rglob("*") if p.suffix in wanted and p.is_file())
 
 
 def inputs_digest(files: dict[str, bytes], target: str) -> str:
     """SHA-256, in hex, of everything that decides the result except the compiler itself."""
-    digest = hashlib.sha256("\0".join((target, *FLAGS)).encode())
+    digest = hashlib.sha256("\0".join((target, *FLAGS, *ZIG_FLAGS)).encode())
     for name, content in files.items():
         digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
@@ -168,11 +177,28 @@ def _compile(sources: Sources, files: dict[str, bytes], target: str, digest: str
         units = [name for name in files if name.endswith((".c", ".cpp", ".S"))]
         command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, f"-DTEE_TARGET_{target.upper()}"]
         command += ["-Iinclude", "-Igenerated", "-Iprogram", "-o", "out.elf"]
-        command += [*units, "generated/inputs.S"]
-        result = _run(command, root)
+        command += [*units, *(_object(root, name) for name in files if name.endswith(".zig"))]
+        result = _run([*command, "generated/inputs.S"], root)
         if result.returncode != 0 or not (root / "out.elf").is_file():
             raise _error(sources, result.stderr)
         return (root / "out.elf").read_bytes()
+
+
+def _object(root: Path, name: str) -> str:
+    """Compile one Zig source of the runtime, or take the result from the cache; its file."""
+    inputs = "\0".join((_compiler_version(), *ZIG_FLAGS)).encode() + (root / name).read_bytes()
+    kept = cache_directory() / "zig-objects" / f"{hashlib.sha256(inputs).hexdigest()}.o"
+    made = (root / name).with_suffix(".o")
+    if kept.is_file():
+        made.write_bytes(kept.read_bytes())
+    else:
+        out = f"-femit-bin={made.relative_to(root).as_posix()}"
+        result = _run([sys.executable, "-m", "ziglang", "build-obj", name, out, *ZIG_FLAGS], root)
+        if result.returncode != 0 or not made.is_file():
+            raise BuildError("the runtime does not compile", file=name, text=result.stderr)
+        with contextlib.suppress(OSError):
+            _store(kept, made.read_bytes())
+    return made.relative_to(root).as_posix()
 
 
 def _run(command: list[str], where: Path) -> subprocess.CompletedProcess[str]:

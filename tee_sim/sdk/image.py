@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from tee_sim.abi.image import ALL_CHUNKS, Image, ImagePage
+from tee_sim.abi.image import ALL_CHUNKS, Identity, Image, ImagePage
 from tee_sim.abi.sgx import TCS, PageType, TCSFlags
 from tee_sim.errors import LayoutError
 from tee_sim.html import table
@@ -89,6 +89,7 @@ class Program:
         learn: what the program is there to show.
         exinfo: it asks for MISCSELECT.EXINFO.
         aex_notify: it asks for AEX-Notify, in ATTRIBUTES and in each TCS.
+        identity: what its author says about it.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Program:
     threads: tuple[ThreadLayout, ...]
     heap: tuple[int, int]
     learn: str
+    identity: Identity
     exinfo: bool = False
     aex_notify: bool = False
 
@@ -188,6 +190,7 @@ def lay_out(
         learn=config.learn,
         exinfo=config.exinfo,
         aex_notify=config.aex_notify,
+        identity=Identity(config.isvprodid, config.isvsvn),
     )
 
 

@@ -32,6 +32,7 @@ class Config:
         threads: how many calls can be inside at the same time.
         exinfo: ask for the address and error code of #PF and #GP (MISCSELECT.EXINFO).
         aex_notify: be notified of interruptions, where the processor can (AEX-Notify).
+        isvprodid, isvsvn: product number and security version that its author signs.
         learn: a paragraph on what the program is there to show.
     """
 
@@ -41,6 +42,8 @@ class Config:
     threads: int = 1
     exinfo: bool = False
     aex_notify: bool = False
+    isvprodid: int = 0
+    isvsvn: int = 0
     learn: str = ""
 
 
@@ -111,10 +114,11 @@ def _config(path: Path) -> Config:
         table = tomllib.loads(read_lf(path).decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BuildError(str(error), file=str(path)) from None
-    unknown = sorted(set(table) - {field.name for field in fields(Config)})
+    known = [field.name for field in fields(Config)]
+    unknown = sorted(set(table) - set(known))
     if unknown or "name" not in table:
         raise BuildError(
-            f"unknown keys {unknown}: expected {', '.join(field.name for field in fields(Config))}"
+            f"unknown keys {unknown}: expected {', '.join(known)}"
             if unknown
             else 'no name: expected name = "..."',
             file=str(path),
@@ -123,6 +127,8 @@ def _config(path: Path) -> Config:
         "heap_pages": (0, MAX_PAGES),
         "stack_pages": (1, MAX_PAGES),
         "threads": (1, MAX_THREADS),
+        "isvprodid": (0, 0xFFFF),
+        "isvsvn": (0, 0xFFFF),
     }
     for key, value in table.items():
         if key in limits:

@@ -53,6 +53,7 @@ EXPECTED: dict[str, tuple[int, str, str, str]] = {
     "bus_theft":               (24, "X", "D", "X"),  # as bus_replay: one memory key
     "ciphertext_dictionary":   (25, "X", "C", "X"),  # counter mode; WireTap, TEE.fail 2025
     "address_bus":             (26, "X", "X", "X"),  # nothing (oblivious RAM); MemBuster 2020
+    "rollback_sealed_state":   (27, "X", "X", "X"),  # nothing; Memoir 2011, ROTE 2017
     "tampered_image":          (32, "X", "B", "B"),  # EINIT against SIGSTRUCT
     "cold_boot":               (33, "X", "C", "C"),  # memory encryption
     "bus_corruption":          (34, "X", "D", "X"),  # MAC; XTS alone yields garbage

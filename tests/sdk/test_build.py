@@ -18,12 +18,13 @@ NAMES = sorted(path.parent.name for path in PROGRAMS.glob("*/program.toml"))
 
 @pytest.fixture
 def empty_cache(tmp_path, monkeypatch):
-    """No finished builds; the compiler's own cache stays, to save time."""
-    zig = builder.cache_directory() / "zig"
-    zig.mkdir(parents=True, exist_ok=True)
+    """No finished builds; what the compiler itself keeps stays, to save time."""
     fresh = tmp_path / "cache"
     fresh.mkdir()
-    (fresh / "zig").symlink_to(zig)
+    for part in ("zig", "zig-objects"):
+        kept = builder.cache_directory() / part
+        kept.mkdir(parents=True, exist_ok=True)
+        (fresh / part).symlink_to(kept)
     monkeypatch.setattr(builder, "cache_directory", lambda: fresh)
     return fresh
 
@@ -52,6 +53,25 @@ def test_the_same_bytes_come_from_any_directory(empty_cache, copy, monkeypatch):
     monkeypatch.chdir(other)
     assert builder.build(other) == first
     assert builder.build("vault") == first
+
+
+def test_the_crypto_object_is_the_same_wherever_it_is_compiled(empty_cache, tmp_path):
+    made = []
+    for place in ("a", "another place"):
+        (empty_cache / "zig-objects").unlink(missing_ok=True)
+        (empty_cache / "zig-objects").symlink_to(tmp_path / f"none for {place}")
+        (tmp_path / place / "src").mkdir(parents=True)
+        shutil.copy(builder.GUEST / "src" / "crypto.zig", tmp_path / place / "src")
+        name = builder._object(tmp_path / place, "src/crypto.zig")
+        made.append((tmp_path / place / name).read_bytes())
+    assert made[0] == made[1]
+
+
+def test_a_broken_runtime_source_is_a_build_error(empty_cache, tmp_path):
+    (tmp_path / "wrong.zig").write_text("export fn f() void { nonsense }\n")
+    with pytest.raises(BuildError, match="runtime") as error:
+        builder._object(tmp_path, "wrong.zig")
+    assert "nonsense" in error.value.text or "expected" in error.value.text
 
 
 def test_line_ends_do_not_matter(copy):

@@ -1,4 +1,6 @@
-"""The leaves that build an enclave and take it apart: ECREATE, EADD, EEXTEND, EINIT, EREMOVE.
+"""The leaves that build an enclave and take it apart: ECREATE, EADD, EEXTEND, EREMOVE.
+
+EINIT, which ends the building, is in `launching`.
 
 Each has the SDM's three parts: what it checks, what it changes, what it measures. Source for each:
 Intel SDM Vol. 3D, "SGX Instruction References", the page of that leaf.
@@ -13,13 +15,9 @@ from tee_sim.abi.sgx import (
     CHUNK,
     SECS,
     TCS,
-    AttributeFlags,
-    Attributes,
-    MiscSelect,
     PageType,
     SecinfoFlags,
 )
-from tee_sim.abi.sgx_sign import HEADER, HEADER2, SIGSTRUCT, VENDOR_INTEL
 from tee_sim.checks import Check
 from tee_sim.errors import GeneralProtection, LayoutError, PageFault, SGXError
 from tee_sim.machine.fxsave import SIZE as FXSAVE_SIZE
@@ -28,7 +26,6 @@ from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave
 from tee_sim.monitors.sgx.epcm import EPCMEntry
 from tee_sim.monitors.sgx.processor import SGX
-from tee_sim.monitors.sgx.sigstruct import BadSigstruct, mrsigner, verify
 from tee_sim.monitors.sgx.status import status
 from tee_sim.trace import Leaf
 from tee_sim.units import PAGE, is_aligned
@@ -173,93 +170,6 @@ def eextend(sgx: SGX, chunk_hpa: int, chunks: int = 1) -> None:
             log += (eextend_record(offset + low), view[low : low + CHUNK])
         enclave.digest.update(b"".join(log))
     _trace(sgx, "EEXTEND", f"{chunks} x 256 bytes at {entry.enclaveaddress:#x}")
-
-
-def einit(sgx: SGX, secs_hpa: int, sigstruct: SIGSTRUCT) -> None:
-    """Check the finished enclave against its author's SIGSTRUCT and make it enterable.
-
-    # Checks
-    #GP alignment. #PF not EPC. Then in the SDM's order, error code in parentheses: SIGSTRUCT's
-    constants (1); the RSA-3072 signature with Q1 and Q2 (8); no SECS there #PF; KSS fields
-    without KSS (1); ENCLAVEHASH (4); EINITTOKENKEY (2); ATTRIBUTES under the mask (2); MISCSELECT
-    under the mask (2); the signer against IA32_SGXLEPUBKEYHASH (16).
-
-    # Transition
-    MRENCLAVE is final; MRSIGNER, ISVPRODID and ISVSVN come from SIGSTRUCT; ATTRIBUTES.INIT is set.
-
-    # Measurement
-    None.
-
-    Raises:
-        SGXError: a check failed; the enclave is as it was.
-        PageFault: no SECS at ``secs_hpa``.
-        GeneralProtection: already initialised.
-
-    Simplified: no EINITTOKEN (the host writes IA32_SGXLEPUBKEYHASH instead, as Linux does); no
-    pending event (128).
-    """
-    sgx.require_epc_page(secs_hpa, "SECS page")
-    _check_sigstruct(sgx, sigstruct)
-    enclave = enclave_of(sgx, secs_hpa)
-    if enclave.initialised:
-        raise GeneralProtection("EINIT: the enclave is already initialised")
-    signer = mrsigner(sigstruct)
-    _check_identity(sgx, enclave, sigstruct, signer)
-    secs = enclave.secs
-    enclave.secs = secs.with_(
-        mrenclave=enclave.digest.digest(),
-        mrsigner=signer,
-        isvprodid=sigstruct.isvprodid,
-        isvsvn=sigstruct.isvsvn,
-        attributes=Attributes(flags=secs.attributes.flags.with_(init=True), xfrm=XFRM_LEGACY),
-    )
-    enclave.isvfamilyid, enclave.isvextprodid = sigstruct.isvfamilyid, sigstruct.isvextprodid
-    enclave.initialised = True
-    sgx.machine.cache.create(secs_hpa, enclave.secs.pack())
-    _trace(sgx, "EINIT", f"MRENCLAVE {enclave.mrenclave.hex()[:16]}...")
-
-
-def _check_sigstruct(sgx: SGX, sig: SIGSTRUCT) -> None:
-    """The checks that need SIGSTRUCT alone."""
-    if sig.header != HEADER or sig.header2 != HEADER2:
-        raise status("EINIT", 1, "HEADER or HEADER2 is not the constant it must be")
-    if sig.vendor not in (0, VENDOR_INTEL) or sig.exponent != 3:
-        raise status("EINIT", 1, "VENDOR or EXPONENT is illegal")
-    if sig.cet_attributes or sig.cet_attributes_mask:
-        raise status("EINIT", 1, "CET_ATTRIBUTES and their mask are reserved without CET")
-    try:
-        verify(sig)
-    except BadSigstruct as error:
-        if sgx.checks.on(rules.EINIT_SIGNATURE):
-            refusal = status("EINIT", 8, str(error), rules.EINIT_SIGNATURE)
-            raise sgx.checks.refuse(rules.EINIT_SIGNATURE, refusal) from None
-
-
-def _check_identity(sgx: SGX, enclave: Enclave, sig: SIGSTRUCT, signer: bytes) -> None:
-    """The checks of this enclave against what was signed."""
-    secs, on = enclave.secs, sgx.checks.on
-    if not secs.attributes.flags.kss and (any(sig.isvfamilyid) or any(sig.isvextprodid)):
-        raise status("EINIT", 1, "ISVFAMILYID and ISVEXTPRODID need KSS")
-    measured = enclave.digest.digest()
-    if measured != sig.enclavehash and on(rules.EINIT_MEASUREMENT):
-        text = f"measured {measured.hex()[:16]}..., signed {sig.enclavehash.hex()[:16]}..."
-        refusal = status("EINIT", 4, text, rules.EINIT_MEASUREMENT)
-        raise sgx.checks.refuse(rules.EINIT_MEASUREMENT, refusal)
-    flags, mask = secs.attributes.flags, sig.attributemask
-    if flags.einittokenkey and signer != sgx.lepubkeyhash:
-        raise status("EINIT", 2, "EINITTOKENKEY is for the launch enclave's signer alone")
-    differ = (flags ^ sig.attributes.flags) & mask.flags
-    differ |= (secs.attributes.xfrm ^ sig.attributes.xfrm) & mask.xfrm
-    if differ and on(rules.EINIT_ATTRIBUTES):
-        wanted, have = AttributeFlags.of(sig.attributes.flags & mask.flags), flags
-        text = f"signed for {wanted!r} under its mask, launched with {have!r}"
-        refusal = status("EINIT", 2, text, rules.EINIT_ATTRIBUTES)
-        raise sgx.checks.refuse(rules.EINIT_ATTRIBUTES, refusal)
-    if (secs.miscselect ^ sig.miscselect) & sig.miscmask:
-        wanted_misc = MiscSelect.of(sig.miscselect)
-        raise status("EINIT", 2, f"MISCSELECT was signed as {wanted_misc!r}")
-    if signer != sgx.lepubkeyhash:
-        raise status("EINIT", 16, "no token, and the signer is not the one in IA32_SGXLEPUBKEYHASH")
 
 
 def eremove(sgx: SGX, page_hpa: int) -> None:

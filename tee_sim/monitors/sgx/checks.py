@@ -201,6 +201,66 @@ EINIT_ATTRIBUTES = Check(
     "The host launches a production enclave with the debug bit set.",
     SDM + '"EINIT - Initialize an Enclave for Execution": SGX_INVALID_ATTRIBUTE',
 )
+EINIT_LEPUBKEYHASH = Check(
+    "EINIT.LEPUBKEYHASH",
+    "Only the launch authority launches without a token",
+    "On a server that its vendor controls, somebody launches an enclave without permission.",
+    SDM + '"EINIT - Initialize an Enclave for Execution": SGX_INVALID_EINITTOKEN',
+)
+EINIT_TOKEN_MAC = Check(
+    "EINIT.TOKEN_MAC",
+    "The launch enclave made this permission",
+    "Somebody writes a launch permission without knowing the launch key.",
+    SDM + '"EINIT - Initialize an Enclave for Execution": SGX_INVALID_EINITTOKEN',
+)
+KEY_FUSES = Check(
+    "EGETKEY.FUSES",
+    "Each processor derives keys of its own",
+    "The host carries sealed data to another processor and opens it there.",
+    SDM + '"EGETKEY - Retrieves a Cryptographic Key": derivation data and package specific value',
+)
+KEY_MRENCLAVE = Check(
+    "EGETKEY.MRENCLAVE",
+    "A key belongs to one program",
+    "Another program of the same author opens what this one sealed for itself.",
+    SDM + '"EGETKEY - Retrieves a Cryptographic Key": Key Derivation',
+)
+KEY_MRSIGNER = Check(
+    "EGETKEY.MRSIGNER",
+    "A key belongs to one author",
+    "The host signs a program of its own and opens what the victim sealed.",
+    SDM + '"EGETKEY - Retrieves a Cryptographic Key": Key Derivation',
+)
+EGETKEY_CPUSVN = Check(
+    "EGETKEY.CPUSVN",
+    "No keys of a processor version not installed",
+    "The host removes a security update and opens what was sealed after it.",
+    SDM + '"EGETKEY - Retrieves a Cryptographic Key": SGX_INVALID_CPUSVN',
+)
+EGETKEY_ISVSVN = Check(
+    "EGETKEY.ISVSVN",
+    "No keys of a newer program version",
+    "The host starts an old version with a known hole and opens what the mended one sealed.",
+    SDM + '"EGETKEY - Retrieves a Cryptographic Key": SGX_INVALID_ISVSVN',
+)
+EGETKEY_PROVISIONKEY = Check(
+    "EGETKEY.PROVISIONKEY",
+    "Only permitted enclaves identify the processor",
+    "Any enclave asks for a key that stays the same whoever owns the processor, and tracks it.",
+    SDM + '"EGETKEY - Retrieves a Cryptographic Key": SGX_INVALID_ATTRIBUTE',
+)
+REPORT_TARGET = Check(
+    "EREPORT.TARGET",
+    "Only its target can verify a report",
+    "An enclave of the host takes its own report key and forges reports to others with it.",
+    SDM + '"EREPORT - Create a Cryptographic Report of the Enclave"',
+)
+REPORT2_MAC = Check(
+    "EVERIFYREPORT2.MAC",
+    "This platform made the structure",
+    "The host writes a report of a trust domain that does not exist and has it quoted.",
+    'Intel TDX documents, "REPORTMACSTRUCT"; unverified in the SDM',
+)
 EDBG_DEBUG = Check(
     "EDBGRD.DEBUG",
     "Only debug enclaves can be inspected",

@@ -12,7 +12,9 @@ from tee_sim.errors import GeneralProtection, SGXError
 from tee_sim.machine.cpu import FLAGS_ARITHMETIC, RAX, RFLAGS, RIP, LogicalProcessor
 from tee_sim.monitors.sgx.entering import ENCLU_BYTES, edeccssa, eenter
 from tee_sim.monitors.sgx.exiting import eexit
+from tee_sim.monitors.sgx.keys import egetkey
 from tee_sim.monitors.sgx.processor import SGX
+from tee_sim.monitors.sgx.reports import ereport, everifyreport2
 
 FLAG_ZF = 1 << 6
 
@@ -35,7 +37,12 @@ class Leaf(IntEnum):
     EDECCSSA = 9
 
 
-INSIDE: dict[int, Callable[[SGX, LogicalProcessor], None]] = {Leaf.EDECCSSA: edeccssa}
+INSIDE: dict[int, Callable[[SGX, LogicalProcessor], None]] = {
+    Leaf.EREPORT: ereport,
+    Leaf.EGETKEY: egetkey,
+    Leaf.EVERIFYREPORT2: everifyreport2,
+    Leaf.EDECCSSA: edeccssa,
+}
 """The leaves that an enclave executes and goes on behind. They read their operands' addresses from
 RBX, RCX and RDX, and change no register; a refusal with a status code is an `SGXError`."""
 

@@ -5,8 +5,7 @@ life: `building`, `entering`, `debugging`.
 
 Simplified: ENCLS leaves take their operands as values (the host is Python and runs in ring 0),
 not as addresses of PAGEINFO and SECINFO structures; so operand alignment faults of those
-structures do not occur. IA32_FEATURE_CONTROL is locked with SGX and launch control enabled, and
-IA32_SGXLEPUBKEYHASH is written by the host before each EINIT, as Linux does.
+structures do not occur. OWNEREPOCH is an attribute, not a register that firmware writes at boot.
 """
 
 from __future__ import annotations
@@ -26,6 +25,12 @@ from tee_sim.units import is_aligned
 if TYPE_CHECKING:
     from tee_sim.machine.cpu import LogicalProcessor
     from tee_sim.machine.machine import Machine
+
+LOCKED, LAUNCH_CONTROL, SGX_ENABLE = 1 << 0, 1 << 17, 1 << 18
+"""Bits of IA32_FEATURE_CONTROL: no more changes; IA32_SGXLEPUBKEYHASH may be written; SGX is on."""
+
+VENDOR_HASH = bytes.fromhex("d617b1ee9f795b830b849333c484bc351ef2e307dd4b015551889f59eedacce2")
+"""IA32_SGXLEPUBKEYHASH after a reset: MRSIGNER of the simulated vendor's key."""
 
 LEGAL_OUTSIDE_ONLY = frozenset(
     (
@@ -60,11 +65,16 @@ class SGX:
         checks: which rules are in force.
         entropy: where fuses and fresh keys come from.
         cpusvn: CPUSVN, the security version of the processor, 16 bytes.
+        feature_control: IA32_FEATURE_CONTROL as the firmware leaves it.
 
     Attributes:
         enclaves: by physical address of the SECS page.
         entries: the logical processors inside, by index.
-        lepubkeyhash: IA32_SGXLEPUBKEYHASH, the signer that EINIT accepts without a token.
+        lepubkeyhash: IA32_SGXLEPUBKEYHASH0-3, the signer that EINIT accepts without a token.
+        provisioning_fuses, seal_fuses: the two root keys, 16 bytes each, made with the processor.
+        ownerepoch: CR_SGXOWNEREPOCH, 16 bytes; whoever sets another one retires all sealed data.
+        report_keyid: CR_REPORT_KEYID, 32 bytes, new at each boot.
+        report_mac_key: what authenticates a REPORTMACSTRUCT, 32 bytes, new at each boot.
     """
 
     def __init__(
@@ -75,15 +85,25 @@ class SGX:
         checks: Checks,
         entropy: Entropy,
         cpusvn: bytes,
+        feature_control: int = LOCKED | SGX_ENABLE | LAUNCH_CONTROL,
     ) -> None:
         self.epcm = EPCM(epc.start, epc.stop, checks)
         self.prm, self._engine, self.checks = prm, engine, checks
         self.entropy, self.cpusvn = entropy, cpusvn
         self.enclaves: dict[int, Enclave] = {}
         self.entries: dict[int, Entry] = {}
-        self.lepubkeyhash = bytes(32)
+        self._firmware = feature_control
+        self.provisioning_fuses = entropy.take(16, "root provisioning key")
+        self.seal_fuses = entropy.take(16, "root seal key")
+        self.ownerepoch = bytes(16)
+        self._boot()
         self._eid = 0
         self.machine: Machine
+
+    def _boot(self) -> None:
+        self.feature_control, self.lepubkeyhash = self._firmware, VENDOR_HASH
+        self.report_keyid = self.entropy.take(32, "CR_REPORT_KEYID")
+        self.report_mac_key = self.entropy.take(32, "REPORTMACSTRUCT key")
 
     # KeySource
 
@@ -136,7 +156,7 @@ class SGX:
         self.epcm.clear()
         self.enclaves.clear()
         self.entries.clear()
-        self._engine.reset()
+        self._boot()
 
     def invd(self) -> None:
         """#GP: INVD would throw away what enclaves wrote, and bring back what DRAM held before.

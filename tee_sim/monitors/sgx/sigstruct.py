@@ -172,6 +172,11 @@ def load_attacker_key() -> RSAPrivateKey:
     return _load("attacker_key.pem")
 
 
+def load_vendor_key() -> RSAPrivateKey:
+    """The public key of the simulated vendor: IA32_SGXLEPUBKEYHASH names it after a reset."""
+    return _load("vendor_key.pem")
+
+
 @cache
 def _load(name: str) -> RSAPrivateKey:
     key = load_pem_private_key(files("tee_sim.programs").joinpath(name).read_bytes(), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tee_sim.checks import Check
+from tee_sim.checks import Check, Checks
 from tee_sim.errors import SGXError
 
 STATUS: Final = {
@@ -33,6 +33,7 @@ STATUS: Final = {
     19: "SGX_PAGE_ATTRIBUTES_MISMATCH",
     20: "SGX_PAGE_NOT_MODIFIABLE",
     21: "SGX_PAGE_NOT_DEBUGGABLE",
+    28: "SGX_INVALID_REPORTMACSTRUCT",
     32: "SGX_INVALID_CPUSVN",
     64: "SGX_INVALID_ISVSVN",
     128: "SGX_UNMASKED_EVENT",
@@ -50,3 +51,8 @@ def status(leaf: str, code: int, text: str, check: Check | None = None) -> SGXEr
         check: the named check that refused, if one did.
     """
     return SGXError(leaf, STATUS[code], code, text, check=check)
+
+
+def refusal(checks: Checks, check: Check, leaf: str, code: int, text: str) -> SGXError:
+    """As `status`, when ``check`` refused: it is recorded."""
+    return checks.refuse(check, status(leaf, code, text))

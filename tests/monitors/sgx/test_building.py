@@ -1,108 +1,32 @@
-"""ECREATE, EADD, EEXTEND, EINIT and EREMOVE: what each refuses, changes and measures."""
+"""ECREATE, EADD, EEXTEND and EREMOVE: what each refuses, changes and measures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assembly import image, launch
-from tee_sim import Platform
+from bench import BASE, FLAGS, GP, PF, RW, SIZE, Bench, place, secs
 from tee_sim.abi.image import ALL_CHUNKS, Image, ImagePage, measure
 from tee_sim.abi.sgx import (
-    SECS,
     TCS,
-    AttributeFlags,
     Attributes,
-    AttributesMask,
     MiscSelect,
     PageType,
     SecinfoFlags,
     TCSFlags,
 )
-from tee_sim.abi.sgx_sign import SIGSTRUCT
-from tee_sim.errors import Fault, GeneralProtection, PageFault, SGXError, TeeSimError
-from tee_sim.hypervisor.sgx import SGXDriver, SGXGuest
-from tee_sim.monitors.sgx import building
-from tee_sim.monitors.sgx.processor import SGX
-from tee_sim.monitors.sgx.sigstruct import (
-    load_attacker_key,
-    load_signing_key,
-    mrsigner,
-    quotients,
-    sign,
-)
-from tee_sim.units import MIB, PAGE
+from tee_sim.errors import TeeSimError
+from tee_sim.hypervisor.sgx import SGXGuest
+from tee_sim.monitors.sgx import building, launching
+from tee_sim.units import PAGE
 
-BASE, SIZE = 0x4000_0000, 0x10000
-FLAGS = AttributeFlags(mode64bit=True)
-PLAIN = Attributes(flags=FLAGS, xfrm=3)
-EXACT = AttributesMask(flags=2**64 - 1, xfrm=2**64 - 1)
-RW = SecinfoFlags(r=True, w=True, page_type=PageType.REG)
 TCS_FLAGS = SecinfoFlags(page_type=PageType.TCS)
 NO_PAGE = bytes(PAGE)
-GP, PF = GeneralProtection, PageFault
 TOP_OF_LOW_HALF = 1 << 47
-
-
-def secs(**changes: Any) -> SECS:
-    values = {"size": SIZE, "baseaddr": BASE, "ssaframesize": 1, "attributes": PLAIN}
-    return SECS(**values | changes)
-
-
-class Bench:
-    """A processor with an enclave under construction: one page added, half of it measured."""
-
-    def __init__(self) -> None:
-        platform = Platform("sgx-tme", memory=20 * MIB, epc=MIB)
-        assert isinstance(platform.host.sgx, SGXDriver)
-        self.platform, self.driver = platform, platform.host.sgx
-        self.sgx: SGX = self.driver._sgx
-        self.secs_hpa, self.page, self.free = (self.driver.epc.take() for _ in range(3))
-        self.enclave = building.ecreate(self.sgx, self.secs_hpa, secs())
-        building.eadd(self.sgx, self.page, self.secs_hpa, BASE, RW, b"\x11" * PAGE)
-        building.eextend(self.sgx, self.page, 8)
-        self.sgx.lepubkeyhash = mrsigner(self.signed())
-
-    def signed(self, key: Any = None, **changes: Any) -> SIGSTRUCT:
-        values = {"attributes": PLAIN, "attributemask": EXACT} | changes
-        measurement = values.pop("measurement", self.enclave.mrenclave)
-        return sign(measurement, key or load_signing_key(), **values)
-
-    def state(self) -> tuple[object, ...]:
-        """All that a leaf may change."""
-        pages = range(self.sgx.epcm.start, self.sgx.epcm.start + 8 * PAGE, PAGE)
-        return (
-            [repr(self.sgx.epcm[hpa]) for hpa in pages],
-            [bytes(self.sgx.machine.cache.view(hpa)) for hpa in pages],
-            [
-                (hpa, it.secs, it.digest.digest(), it.initialised, set(it.inside))
-                for hpa, it in self.sgx.enclaves.items()
-            ],
-            self.sgx.entries.copy(),
-        )
-
-    @contextmanager
-    def refused(self, expected: type[TeeSimError] | int) -> Iterator[None]:
-        """The block is refused, and nothing has changed."""
-        before = self.state()
-        kind = SGXError if isinstance(expected, int) else expected
-        with pytest.raises(kind) as error:
-            yield
-        if isinstance(error.value, SGXError):
-            assert error.value.code == expected
-        else:
-            assert type(error.value) is expected
-            assert isinstance(error.value, Fault)
-            assert error.value.vector == {GP: 13, PF: 14}[expected]
-            assert error.value.error_code == 0
-        assert self.state() == before
 
 
 @pytest.fixture
@@ -182,13 +106,6 @@ def test_ecreate_needs_a_free_page_of_the_epc(
         building.ecreate(bench.sgx, place(bench, where), secs())
 
 
-def place(bench: Bench, where: str) -> int:
-    """An address by its name: an attribute of the bench, or outside the EPC, and an offset."""
-    name, _, offset = where.partition(" + ")
-    start = {"outside": bench.sgx.epcm.start - PAGE, "beyond": bench.sgx.epcm.stop}.get(name)
-    return (getattr(bench, name) if start is None else start) + int(offset or 0)
-
-
 def test_ecreate_starts_the_identity_at_zero(bench: Bench) -> None:
     dirty = secs(mrenclave=b"m" * 32, mrsigner=b"s" * 32, isvprodid=7, isvsvn=8)
     enclave = building.ecreate(bench.sgx, bench.free, dirty)
@@ -254,7 +171,7 @@ def test_eadd_refuses(bench: Bench, change: dict[str, Any], expected: type[TeeSi
 
 
 def test_eadd_after_einit_is_refused(bench: Bench) -> None:
-    building.einit(bench.sgx, bench.secs_hpa, bench.signed())
+    launching.einit(bench.sgx, bench.secs_hpa, bench.signed())
     with bench.refused(GP):
         building.eadd(bench.sgx, bench.free, bench.secs_hpa, BASE + PAGE, RW, NO_PAGE)
 
@@ -306,181 +223,9 @@ def test_eextend_refuses(
 
 
 def test_eextend_after_einit_is_refused(bench: Bench) -> None:
-    building.einit(bench.sgx, bench.secs_hpa, bench.signed())
+    launching.einit(bench.sgx, bench.secs_hpa, bench.signed())
     with bench.refused(GP):
         building.eextend(bench.sgx, bench.page)
-
-
-# EINIT
-
-
-def resigned(sigstruct: SIGSTRUCT, **changes: Any) -> SIGSTRUCT:
-    """The SIGSTRUCT with fields changed that `sign` would not write, and then signed again."""
-    key = load_signing_key()
-    changed = sigstruct.with_(**changes)
-    big_endian = key.sign(changed.signed_bytes(), PKCS1v15(), hashes.SHA256())
-    quotient = quotients(int.from_bytes(big_endian, "big"), key.public_key().public_numbers().n)
-    q1, q2 = (value.to_bytes(384, "little") for value in quotient)
-    return changed.with_(signature=big_endian[::-1], q1=q1, q2=q2)
-
-
-def spoilt(data: bytes) -> bytes:
-    return data[:40] + bytes((data[40] ^ 1,)) + data[41:]
-
-
-ANOTHER = b"\x77" * 32
-DEBUG = Attributes(flags=FLAGS.with_(debug=True), xfrm=3)
-
-# In the SDM's order: the code, what the author signs differently, what is changed afterwards.
-DEFECTS: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
-    "header": (1, {}, {"header": bytes(16)}),
-    "header2": (1, {}, {"header2": bytes(16)}),
-    "vendor": (1, {}, {"vendor": 0x8087}),
-    "exponent": (1, {}, {"exponent": 65537}),
-    "CET attributes": (1, {}, {"cet_attributes": 1}),
-    "CET mask": (1, {}, {"cet_attributes_mask": 1}),
-    "signature": (8, {}, {"signature": "spoil"}),
-    "modulus": (8, {}, {"modulus": "spoil"}),
-    "q1": (8, {}, {"q1": "spoil"}),
-    "q2": (8, {}, {"q2": "spoil"}),
-    "changed after signing": (8, {}, {"isvsvn": 9}),
-    "family without KSS": (1, {"isvfamilyid": b"f" * 16}, {}),
-    "extended product without KSS": (1, {"isvextprodid": b"e" * 16}, {}),
-    "measurement": (4, {"measurement": ANOTHER}, {}),
-    "attributes": (2, {"attributes": DEBUG}, {}),
-    "XFRM": (2, {"attributes": Attributes(flags=FLAGS, xfrm=7)}, {}),
-    "MISCSELECT": (2, {"miscselect": MiscSelect(exinfo=True)}, {}),
-    "signer": (16, {"key": "attacker"}, {}),
-}
-
-
-def defective(bench: Bench, *names: str) -> SIGSTRUCT:
-    asked: dict[str, Any] = {}
-    changes: dict[str, Any] = {}
-    for name in names:
-        asked |= DEFECTS[name][1]
-        changes |= DEFECTS[name][2]
-    if asked.get("key"):
-        asked["key"] = load_attacker_key()
-    good = bench.signed(**asked)
-    for name, value in changes.items():
-        changes[name] = spoilt(getattr(good, name)) if value == "spoil" else value
-    return good.with_(**changes)
-
-
-@pytest.mark.parametrize("name", DEFECTS)
-def test_einit_refuses_a_sigstruct_with_the_code_of_its_defect(bench: Bench, name: str) -> None:
-    with bench.refused(DEFECTS[name][0]):
-        building.einit(bench.sgx, bench.secs_hpa, defective(bench, name))
-
-
-RESIGNED = {"header": bytes(16), "vendor": 1, "header2": bytes(16), "cet_attributes": 1}
-
-
-@pytest.mark.parametrize("field", RESIGNED)
-def test_an_illegal_constant_is_refused_though_it_is_signed(bench: Bench, field: str) -> None:
-    with bench.refused(1):
-        bad = resigned(bench.signed(), **{field: RESIGNED[field]})
-        building.einit(bench.sgx, bench.secs_hpa, bad)
-
-
-ORDERED = [
-    "header",
-    "signature",
-    "family without KSS",
-    "measurement",
-    "attributes",
-    "MISCSELECT",
-    "signer",
-]
-PAIRS = [(a, b) for index, a in enumerate(ORDERED) for b in ORDERED[index + 1 :]]
-
-
-@pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_of_two_defects_einit_reports_the_one_that_the_sdm_checks_first(
-    bench: Bench, first: str, second: str
-) -> None:
-    sigstruct = defective(bench, second, first)
-    with bench.refused(DEFECTS[first][0]):
-        building.einit(bench.sgx, bench.secs_hpa, sigstruct)
-
-
-@pytest.mark.parametrize("hash_matches", [True, False])
-def test_einittokenkey_is_for_the_signer_in_lepubkeyhash_alone(
-    bench: Bench, hash_matches: bool
-) -> None:
-    wanted = Attributes(flags=FLAGS.with_(einittokenkey=True), xfrm=3)
-    bench.enclave = building.ecreate(bench.sgx, bench.free, secs(attributes=wanted))
-    sigstruct = bench.signed(attributes=wanted)
-    if hash_matches:
-        building.einit(bench.sgx, bench.free, sigstruct)
-        return
-    bench.sgx.lepubkeyhash = bytes(32)
-    with bench.refused(2):
-        building.einit(bench.sgx, bench.free, sigstruct)
-
-
-def test_provisionkey_is_not_checked_by_einit(bench: Bench) -> None:
-    wanted = Attributes(flags=FLAGS.with_(provisionkey=True), xfrm=3)
-    bench.enclave = building.ecreate(bench.sgx, bench.free, secs(attributes=wanted))
-    building.einit(bench.sgx, bench.free, bench.signed(attributes=wanted))
-    assert bench.enclave.initialised
-
-
-def test_a_bit_outside_the_mask_may_differ(bench: Bench) -> None:
-    mask = AttributesMask(flags=~2 & 2**64 - 1, xfrm=3)
-    changes = {"miscselect": MiscSelect(exinfo=True), "miscmask": 0}
-    sigstruct = bench.signed(attributes=DEBUG, attributemask=mask, **changes)
-    building.einit(bench.sgx, bench.secs_hpa, sigstruct)
-    assert bench.enclave.initialised
-    assert not bench.enclave.debug
-
-
-@pytest.mark.parametrize(
-    ("where", "expected"),
-    [
-        ("secs_hpa + 64", GP),
-        ("outside", PF),
-        ("beyond", PF),
-        ("page", PF),
-        ("free", PF),
-    ],
-)
-def test_einit_needs_a_secs(bench: Bench, where: str, expected: type[TeeSimError]) -> None:
-    with bench.refused(expected):
-        building.einit(bench.sgx, place(bench, where), bench.signed())
-
-
-@pytest.mark.parametrize("name", ["header", "signature"])
-@pytest.mark.parametrize(
-    ("where", "wins"), [("secs_hpa + 64", GP), ("outside", PF), ("page", None), ("free", None)]
-)
-def test_where_the_secs_is_counts_before_the_signature_and_what_it_is_after(
-    bench: Bench, name: str, where: str, wins: type[TeeSimError] | None
-) -> None:
-    with bench.refused(wins or DEFECTS[name][0]):
-        building.einit(bench.sgx, place(bench, where), defective(bench, name))
-
-
-def test_einit_happens_once(bench: Bench) -> None:
-    building.einit(bench.sgx, bench.secs_hpa, bench.signed())
-    with bench.refused(GP):
-        building.einit(bench.sgx, bench.secs_hpa, bench.signed())
-
-
-def test_einit_writes_the_identity_into_the_secs(bench: Bench) -> None:
-    measured = bench.enclave.mrenclave
-    sigstruct = bench.signed(isvprodid=5, isvsvn=6)
-    building.einit(bench.sgx, bench.secs_hpa, sigstruct)
-    expected = secs(
-        attributes=Attributes(flags=FLAGS.with_(init=True), xfrm=3),
-        mrenclave=measured,
-        mrsigner=mrsigner(sigstruct),
-        isvprodid=5,
-        isvsvn=6,
-    )
-    assert bench.enclave.secs == expected
-    assert SECS.unpack(bytes(bench.sgx.machine.cache.view(bench.secs_hpa))) == expected
 
 
 # EREMOVE
