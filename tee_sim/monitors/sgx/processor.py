@@ -157,6 +157,7 @@ class SGX:
         self.enclaves.clear()
         self.entries.clear()
         self._boot()
+        self._engine.reset()
 
     def invd(self) -> None:
         """#GP: INVD would throw away what enclaves wrote, and bring back what DRAM held before.

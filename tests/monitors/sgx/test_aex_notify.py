@@ -21,7 +21,7 @@ from assembly import (
 )
 from monitors.sgx.test_entering import HOST, STEPS, TF, Door
 from tee_sim import Platform
-from tee_sim.abi.image import measure
+from tee_sim.abi.image import Identity, measure
 from tee_sim.abi.sgx import TCSFlags
 from tee_sim.errors import Fault, GeneralProtection
 from tee_sim.hypervisor.sgx import production
@@ -44,7 +44,7 @@ class Notified(Door):
         self.guest = launch(self.platform, loaded, attributes=NOTIFY, init=False)
         self.driver = self.guest.driver
         self.driver.einit(
-            self.guest.secs_hpa, signature(measure(loaded), False, False, aex_notify=True)
+            self.guest.secs_hpa, signature(measure(loaded), identity=Identity(aex_notify=True))
         )
         self.sgx, self.cache = self.driver._sgx, self.platform.machine.cache
         self.lp = self.platform.machine.processor(0)
