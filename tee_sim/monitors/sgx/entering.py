@@ -153,8 +153,9 @@ def _check_ssa(
     """Physical pages of one SSA frame; each must be a writable REG page of this enclave."""
     pages = []
     for gva in range(start, start + size, PAGE):
+        hpa = sgx.machine.mmu.translate(lp, gva, WRITE)
         try:
-            hpa = sgx.translate(lp, gva, WRITE)
+            sgx.translate(lp, gva, WRITE)
             entry = sgx.epcm[hpa]
             if (
                 not (entry.valid and entry.r and entry.w)
@@ -169,6 +170,5 @@ def _check_ssa(
         except PageFault as fault:
             if sgx.checks.on(rules.EENTER_SSA):
                 raise sgx.checks.refuse(rules.EENTER_SSA, fault) from None
-            hpa = sgx.machine.mmu.translate(lp, gva, WRITE)
         pages.append(hpa)
     return tuple(pages)
