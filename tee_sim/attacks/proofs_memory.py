@@ -6,6 +6,7 @@ stands between the host and the secret.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -162,10 +163,11 @@ def _jump(victim: DeployedEnclave, place: int, digest: bytes) -> Outcome:
         victim.jump(place)
     except EnclaveLost as lost:
         return refused(lost)
-    return _judge(victim.guest.read(LOOT, 32), digest)
+    return judge(victim.guest.read(LOOT, 32), digest)
 
 
-def _judge(found: bytes, digest: bytes) -> Outcome:
+def judge(found: bytes, digest: bytes) -> Outcome:
+    """Whether the host has found the secret."""
     if sha256(found).digest() == digest:
         return Outcome("succeeds", "the host holds the secret", leaked=found)
     return Outcome("blocked", f"the host holds {found[:4].hex(' ')} ..., not the secret")
@@ -195,7 +197,7 @@ def read_code(host: Platform, victim: DeployedEnclave, place: int, digest: bytes
         words = [victim.peek(place + at) for at in range(0, 32, 8)]
     except EnclaveLost as lost:
         return refused(lost)
-    return _judge(b"".join(word.to_bytes(8, "little") for word in words), digest)
+    return judge(b"".join(word.to_bytes(8, "little") for word in words), digest)
 
 
 @attack(
@@ -223,7 +225,7 @@ def leave_with_secret(
     rdi, rsi, rdx = victim.guest.enter(thread, 0, 0)
     registers = host.adversary.registers(host.machine.processor(0))
     words = (rdi, rsi, rdx, registers["r8"])
-    return _judge(b"".join(word.to_bytes(8, "little") for word in words), digest)
+    return judge(b"".join(word.to_bytes(8, "little") for word in words), digest)
 
 
 @attack(
@@ -301,33 +303,50 @@ def reuse_active_page(host: Platform, victim: DeployedEnclave) -> Outcome:
     The vault's processor still holds the translation and goes on writing, into a page that the
     other enclave can read.
     """
-    adversary, sgx, guest = host.adversary, host.adversary.sgx, victim.guest
-    assert sgx is not None, "an SGX attack"
+    assert host.adversary.sgx is not None, "an SGX attack"
+    return steal_page(host, victim, host.adversary.sgx.eremove)
+
+
+def steal_page(host: Platform, victim: DeployedEnclave, take: Callable[[int], object]) -> Outcome:
+    """Have ``take`` free the page of the secret when the vault has begun to write to it.
+
+    A program of the host's own gets the page, and in the end what was written to it since.
+    """
+    adversary, guest = host.adversary, victim.guest
     gva, page = victim.address("vault_secret"), victim.physical("vault_secret")
-    spy = _Spy(host)
+    spy = Spy(host) if adversary.sgx else None
     refusal: list[SGXError] = []
+    taken = False
     guest.space.set_entry(gva, guest.space.entry(gva) & ~DIRTY)
 
     def steal() -> None:
-        if spy.page or refusal or not guest.space.entry(gva) & DIRTY:
+        nonlocal taken
+        if taken or refusal or not guest.space.entry(gva) & DIRTY:
             return
         try:
-            sgx.eremove(page)
+            take(page)
         except SGXError as error:
             refusal.append(error)
         else:
-            spy.adopt(page)
+            taken = True
+            if spy is not None:
+                spy.adopt(page)
 
-    with adversary.meanwhile(guest, 1, steal):
-        digest = victim.make_secret("2718")
-    return refused(refusal[0]) if refusal else _judge(spy.read(), digest)
+    try:
+        with adversary.meanwhile(guest, 1, steal):
+            digest = victim.make_secret("2718")
+    except EnclaveLost as lost:
+        return refused(lost)
+    if refusal:
+        return refused(refusal[0])
+    return judge(spy.read() if spy is not None else adversary.read(page, 32), digest)
 
 
-class _Spy:
+class Spy:
     """An enclave of the host's own that takes over a page and then reads it."""
 
     def __init__(self, host: Platform) -> None:
-        self.host, self.page = host, 0
+        self.host = host
         self.program = load_program("careless", host.tee.target)
         self.guest = host.host.launch(Launch("spy", self.program.image, None))
         self.place = self.guest.base + max(p.offset for p in self.program.image.pages) + PAGE
@@ -335,7 +354,6 @@ class _Spy:
     def adopt(self, page: int) -> None:
         """EADD the page, empty, before the spy is finished."""
         assert self.host.adversary.sgx is not None, "an SGX attack"
-        self.page = page
         flags = SecinfoFlags(r=True, w=True, page_type=PageType.REG)
         secs = self.guest.secs_hpa  # type: ignore[attr-defined]
         self.host.adversary.sgx.eadd(page, secs, self.place, flags, bytes(PAGE))

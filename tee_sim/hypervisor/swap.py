@@ -23,10 +23,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tee_sim.abi.sgx import VA_SLOT, EvictedPage
 from tee_sim.errors import UsageError
 from tee_sim.machine.paging import ADDRESS_MASK
-from tee_sim.monitors.sgx.evicted import EvictedPage
-from tee_sim.monitors.sgx.paging import SLOT, SLOTS
+from tee_sim.units import PAGE
 
 if TYPE_CHECKING:
     from tee_sim.hypervisor.sgx import SGXDriver, SGXGuest
@@ -172,7 +172,7 @@ class Swapper:
             page = self._driver.epc.take()
             self._driver.epa(page)
             self._arrays.append(page)
-            self._slots = [page + SLOT * number for number in range(SLOTS)]
+            self._slots = list(range(page, page + PAGE, VA_SLOT))
         return self._slots[-1]
 
     def _interrupt(self, guest: SGXGuest) -> list[LogicalProcessor]:

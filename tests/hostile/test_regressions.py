@@ -239,8 +239,9 @@ def test_an_enclave_that_does_not_fit_leaves_nothing_behind(tee: str) -> None:
     while host.host.frames.left > 48:
         host.host.frames.take()
     kept = [host.create_enclave("vault")]
+    kept[0].make_secret("0")
     with pytest.raises(UsageError, match="out of"):
-        kept += [host.create_enclave("vault") for _ in range(10)]
+        kept += [host.create_enclave("vault") for _ in range(20)]
     left = free(host)
     with pytest.raises(UsageError, match="out of"):
         host.create_enclave("vault")

@@ -18,13 +18,12 @@ MetaData (PCMD)", "Version Array (VA)".
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tee_sim.abi.sgx import PCMD, SECS
+from tee_sim.abi.sgx import SECS
 from tee_sim.checks import Checks
 from tee_sim.errors import GeneralProtection, LayoutError
 from tee_sim.machine.entropy import Entropy
@@ -35,23 +34,6 @@ from tee_sim.units import PAGE
 _HEADER = struct.Struct("<QQQ104x")
 _HIDDEN = struct.Struct("<QQQ16s16s")
 _HIDDEN_AT = PAGE - _HIDDEN.size
-
-
-@dataclass(frozen=True, slots=True)
-class EvictedPage:
-    """What EWB leaves with the host, and ELDU takes back. The host may change any of it.
-
-    Attributes:
-        linaddr: where the page belongs in its enclave; 0 for a SECS or a version array.
-        srcpge: the ciphertext, one page.
-        pcmd: rights, type, owner and MAC.
-        slot_was_occupied: EWB said 12: the slot held a version, which is lost.
-    """
-
-    linaddr: int
-    srcpge: bytes
-    pcmd: PCMD
-    slot_was_occupied: bool = False
 
 
 def mac_header(eid: int, linaddr: int, flags: int) -> bytes:

@@ -20,21 +20,17 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from tee_sim.abi.sgx import PCMD, SECINFO, PageType, SecinfoFlags
+from tee_sim.abi.sgx import PCMD, SECINFO, VA_SLOT, EvictedPage, PageType, SecinfoFlags
 from tee_sim.errors import GeneralProtection, PageFault
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.building import enclave_of
 from tee_sim.monitors.sgx.enclave import Enclave
 from tee_sim.monitors.sgx.epcm import EPCMEntry
-from tee_sim.monitors.sgx.evicted import EvictedPage, enclave_in, mac_header, secs_page
+from tee_sim.monitors.sgx.evicted import enclave_in, mac_header, secs_page
 from tee_sim.monitors.sgx.processor import SGX
 from tee_sim.monitors.sgx.status import status
 from tee_sim.trace import Leaf
 from tee_sim.units import PAGE
-
-SLOT = 8
-SLOTS = PAGE // SLOT
-"""Versions in one version-array page."""
 
 OF_ENCLAVES = (PageType.REG, PageType.TCS, PageType.TRIM)
 """Types of page that have an owner's SECS; the others stand for themselves."""
@@ -266,8 +262,8 @@ def erdinfo(sgx: SGX, page_hpa: int) -> RDINFO:
 
 
 def _require_slot(sgx: SGX, slot_hpa: int) -> None:
-    if slot_hpa % SLOT:
-        raise GeneralProtection(f"version slot {slot_hpa:#x} is not aligned to {SLOT} bytes")
+    if slot_hpa % VA_SLOT:
+        raise GeneralProtection(f"version slot {slot_hpa:#x} is not aligned to {VA_SLOT} bytes")
     if slot_hpa not in sgx.epcm:
         raise PageFault(f"version slot {slot_hpa:#x} is not in the EPC", address=slot_hpa)
 
