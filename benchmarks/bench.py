@@ -205,7 +205,10 @@ def engines() -> dict[str, float]:
 
 
 def paging(tee: str) -> float:
-    """Time to evict a page by the book and reload it, over encrypting one page with the tree."""
+    """Time to evict a page by the book and reload it, over encrypting one page with the tree.
+
+    The page comes from DRAM and goes back there, through the platform's own engine.
+    """
     host = Platform(tee)
     guest = host.create_enclave("vault").guest
     sgx, memory, page = host.adversary.sgx, DRAM(16 * MIB), bytes(range(256)) * 16
@@ -221,6 +224,7 @@ def paging(tee: str) -> float:
         sgx.eblock(hpa)
         sgx.etrack(guest.secs_hpa)
         sgx.eldu(hpa, guest.secs_hpa, versions, sgx.ewb(hpa, versions))
+        host.adversary.evict(hpa)
 
     encrypt = repeat(lambda: tree.write_page(0, page), 200)
     return interleaved(repeat(there_and_back, 200), encrypt, 11)
