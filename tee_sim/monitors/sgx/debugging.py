@@ -13,18 +13,19 @@ from tee_sim.monitors.sgx.processor import SGX
 from tee_sim.monitors.sgx.status import status
 from tee_sim.units import PAGE
 
+ALL_ONES = (1 << 64) - 1
 _TCS_FLAGS = TCS.FIELDS["flags"].offset
 
 
 def edbgrd(sgx: SGX, hpa: int) -> int:
-    """Read 8 bytes of a debug enclave.
+    """Read 8 bytes of a debug enclave, or learn whether a version slot is occupied.
 
     # Checks
     #GP: not 8-byte aligned, or the enclave was not created with ATTRIBUTES.DEBUG (EDBGRD.DEBUG).
-    #PF: not a valid REG or TCS page of the EPC. Error 21: the page is pending or modified.
+    #PF: not a valid REG, TCS or VA page of the EPC. Error 21: the page is pending or modified.
 
     # Transition
-    None.
+    None. Of a version array only this much is told: 0 for a free slot, all ones for another.
 
     Args:
         sgx: the processor.
@@ -36,8 +37,11 @@ def edbgrd(sgx: SGX, hpa: int) -> int:
     Raises:
         SGXError, GeneralProtection, PageFault: as above.
     """
-    page, offset = _debuggable(sgx, hpa, "EDBGRD"), hpa % PAGE
-    return int.from_bytes(sgx.machine.cache.view(page)[offset : offset + 8], "little")
+    entry, offset = sgx.epcm[hpa & -PAGE], hpa % PAGE
+    versions = hpa % 8 == 0 and entry.valid and entry.page_type == PageType.VA
+    page = hpa & -PAGE if versions else _debuggable(sgx, hpa, "EDBGRD")
+    value = int.from_bytes(sgx.machine.cache.view(page)[offset : offset + 8], "little")
+    return value and ALL_ONES if versions else value
 
 
 def edbgwr(sgx: SGX, hpa: int, value: int) -> None:
