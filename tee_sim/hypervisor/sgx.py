@@ -144,9 +144,9 @@ class SGXGuest(Guest):
         self.driver = driver
         self.pages: dict[int, int] = {}
         self._entered: dict[int, int] = {}
-        self.secs_hpa = driver.swap.take(self, ROOT)
         self.pagers.append(self._reload)
         try:
+            self.secs_hpa = driver.swap.take(self, ROOT)
             self.enclave = driver.ecreate(
                 self.secs_hpa,
                 SECS(

@@ -77,9 +77,7 @@ class Swapper:
         Raises:
             UsageError: the EPC is full, and too small to share.
         """
-        # The last free page is kept: it becomes the first version array, without which nothing
-        # can be evicted.
-        while self._driver.epc.left <= (not self._slots) and self._make_room(guest):
+        while self._is_full() and self._make_room(guest):
             pass
         hpa = self._driver.epc.take()
         self._resident[guest, offset] = None
@@ -106,7 +104,7 @@ class Swapper:
             interrupted = self._interrupt(guest)
             stored = Stored(driver.ewb(hpa, slot), slot, pte)
             del guest.pages[offset]
-        self._slots.remove(slot)
+        self._slots.pop()
         del self._resident[guest, offset]
         self.disk[guest, offset] = stored
         driver.epc.give(hpa)
@@ -156,18 +154,22 @@ class Swapper:
         """Whether the page is in the EPC."""
         return (guest, offset) in self._resident
 
+    def _is_full(self) -> bool:
+        # Without a free slot nothing can be evicted, so a page is kept for a version array.
+        return self._driver.epc.left <= (0 if self._slots else 1)
+
     def _make_room(self, keep: SGXGuest) -> bool:
         """Evict the page that has been in longest; whether there was one."""
         if len(self._resident) < LEAST:
             return False
         for guest, offset in self._resident:
-            if offset != ROOT or not (guest is keep or guest.pages):
+            if offset in guest.pages or (offset == ROOT and guest is not keep and not guest.pages):
                 self.evict(guest, offset)
                 return True
         return False
 
     def _slot(self) -> int:
-        """A free version slot; the last one makes room for the next array."""
+        """A free version slot, in a new version array if there is none."""
         if not self._slots:
             page = self._driver.epc.take()
             self._driver.epa(page)

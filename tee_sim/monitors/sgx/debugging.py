@@ -37,11 +37,9 @@ def edbgrd(sgx: SGX, hpa: int) -> int:
     Raises:
         SGXError, GeneralProtection, PageFault: as above.
     """
-    entry, offset = sgx.epcm[hpa & -PAGE], hpa % PAGE
-    versions = hpa % 8 == 0 and entry.valid and entry.page_type == PageType.VA
-    page = hpa & -PAGE if versions else _debuggable(sgx, hpa, "EDBGRD")
+    page, offset = _debuggable(sgx, hpa, "EDBGRD"), hpa % PAGE
     value = int.from_bytes(sgx.machine.cache.view(page)[offset : offset + 8], "little")
-    return value and ALL_ONES if versions else value
+    return value and ALL_ONES if sgx.epcm[page].page_type == PageType.VA else value
 
 
 def edbgwr(sgx: SGX, hpa: int, value: int) -> None:
@@ -78,6 +76,8 @@ def _debuggable(sgx: SGX, hpa: int, leaf: str) -> int:
     if page not in sgx.epcm:
         raise PageFault(f"{leaf}: {hpa:#x} is not in the EPC", address=hpa)
     entry = sgx.epcm[page]
+    if entry.valid and entry.page_type == PageType.VA and leaf == "EDBGRD":
+        return page
     if not entry.valid or entry.page_type not in (PageType.REG, PageType.TCS):
         raise PageFault(f"{leaf}: {page:#x} is not a REG or TCS page in use", address=hpa)
     if not enclave_of(sgx, entry.enclavesecs).debug and sgx.checks.on(rules.EDBG_DEBUG):

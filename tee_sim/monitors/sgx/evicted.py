@@ -18,6 +18,7 @@ MetaData (PCMD)", "Version Array (VA)".
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -30,6 +31,9 @@ from tee_sim.machine.entropy import Entropy
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave
 from tee_sim.units import PAGE
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 _HEADER = struct.Struct("<QQQ104x")
 _HIDDEN = struct.Struct("<QQQ16s16s")
@@ -44,11 +48,14 @@ def mac_header(eid: int, linaddr: int, flags: int) -> bytes:
     return _HEADER.pack(eid, linaddr, flags)
 
 
-class PagingCipher:
+class Paging:
     """AES-128-GCM under the paging key (CR_BASE_PK), and the version counter; new at each boot.
 
     Simplified: versions count from 1 (how silicon chooses them is not published). The nonce is
-    VER << 32 in 96 bits, as in the SDM's operation of EWB; its byte order is unverified.
+    VER << 32 in 96 bits, as in the SDM's operation of EWB; its byte order is unverified. Where a
+    SECS page keeps what no software ever sees (EID, the state of the measurement, ...) is not
+    published either. hashlib gives nobody the state of an unfinished hash: before EINIT, the page
+    carries a number under which the processor keeps the measurement as it was.
     """
 
     def __init__(self, checks: Checks, entropy: Entropy) -> None:
@@ -60,6 +67,7 @@ class PagingCipher:
         self._key = self._entropy.take(16, "SGX paging key")
         self._gcm = AESGCM(self._key)
         self._version = 0
+        self._measurements: list[_Hash] = []
 
     def next_version(self) -> int:
         """A version that no page had since the boot; never 0, which means a free slot."""
@@ -96,32 +104,28 @@ class PagingCipher:
             version = 0
         return (version << 32).to_bytes(12, "little")
 
+    def pack_secs(self, enclave: Enclave) -> bytes:
+        """The bytes of a SECS page, hidden fields included, to be evicted."""
+        if not enclave.initialised:
+            self._measurements.append(enclave.digest.copy())
+        number = 0 if enclave.initialised else len(self._measurements)
+        hidden = enclave.eid, enclave.epoch, number, enclave.isvfamilyid, enclave.isvextprodid
+        return enclave.secs.pack()[:_HIDDEN_AT] + _HIDDEN.pack(*hidden)
 
-def secs_page(enclave: Enclave, measurement: int) -> bytes:
-    """The bytes of a SECS page, with what no software ever sees, for EWB.
+    def unpack_secs(self, page: bytes, secs_hpa: int) -> Enclave:
+        """The inverse of `pack_secs`: an enclave as it was, with its SECS at ``secs_hpa``.
 
-    Args:
-        enclave: as the processor holds it.
-        measurement: number of its unfinished measurement (`SGX.measurements`).
-    """
-    hidden = _HIDDEN.pack(
-        enclave.eid, enclave.epoch, measurement, enclave.isvfamilyid, enclave.isvextprodid
-    )
-    return enclave.secs.pack()[:_HIDDEN_AT] + hidden
-
-
-def enclave_in(page: bytes, secs_hpa: int) -> tuple[Enclave, int]:
-    """The inverse of `secs_page`: the enclave and the number of its measurement.
-
-    Raises:
-        GeneralProtection: no SECS (so damaged a page comes back without ELD.MAC only).
-    """
-    try:
-        secs = SECS.unpack(page[:_HIDDEN_AT] + bytes(_HIDDEN.size))
-    except LayoutError as error:
-        raise GeneralProtection(f"the SECS page is damaged: {error}") from None
-    eid, epoch, measurement, family, product = _HIDDEN.unpack(page[_HIDDEN_AT:])
-    enclave = Enclave(secs_hpa, secs, epoch=epoch, eid=eid)
-    enclave.initialised = secs.attributes.flags.init
-    enclave.isvfamilyid, enclave.isvextprodid = family, product
-    return enclave, measurement
+        Raises:
+            GeneralProtection: no SECS (so damaged a page comes back without ELD.MAC only).
+        """
+        try:
+            secs = SECS.unpack(page[:_HIDDEN_AT] + bytes(_HIDDEN.size))
+        except LayoutError as error:
+            raise GeneralProtection(f"the SECS page is damaged: {error}") from None
+        eid, epoch, number, family, product = _HIDDEN.unpack(page[_HIDDEN_AT:])
+        enclave = Enclave(secs_hpa, secs, epoch=epoch, eid=eid)
+        enclave.initialised = secs.attributes.flags.init
+        enclave.isvfamilyid, enclave.isvextprodid = family, product
+        if 0 < number <= len(self._measurements):
+            enclave.digest = self._measurements[number - 1].copy()
+        return enclave

@@ -26,7 +26,7 @@ from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.building import enclave_of
 from tee_sim.monitors.sgx.enclave import Enclave
 from tee_sim.monitors.sgx.epcm import EPCMEntry
-from tee_sim.monitors.sgx.evicted import enclave_in, mac_header, secs_page
+from tee_sim.monitors.sgx.evicted import mac_header
 from tee_sim.monitors.sgx.processor import SGX
 from tee_sim.monitors.sgx.status import status
 from tee_sim.trace import Leaf
@@ -129,13 +129,13 @@ def ewb(sgx: SGX, page_hpa: int, slot_hpa: int) -> EvictedPage:
         raise PageFault(f"{page_hpa:#x} is not in use", address=page_hpa)
     _require_va(sgx, slot_hpa)
     _require_evictable(sgx, page_hpa, entry)
-    view, eid, owner = sgx.machine.cache.view(page_hpa), 0, 0
-    content: bytes | memoryview = view
+    content: bytes | memoryview = sgx.machine.cache.view(page_hpa)
+    eid = owner = 0
     if entry.page_type in OF_ENCLAVES:
         eid = owner = enclave_of(sgx, entry.enclavesecs).eid
     elif entry.page_type == PageType.SECS:
         enclave = enclave_of(sgx, page_hpa)
-        owner, content = enclave.eid, secs_page(enclave, sgx.keep_measurement(enclave))
+        owner, content = enclave.eid, sgx.paging.pack_secs(enclave)
     flags = _secinfo(entry)
     slot = sgx.machine.cache.view(slot_hpa & -PAGE, write=True)
     version = sgx.paging.next_version()
@@ -190,9 +190,6 @@ def eldu(
 
     Raises:
         SGXError, GeneralProtection, PageFault: as above; nothing has changed.
-
-    Simplified: hashlib gives nobody the state of an unfinished hash, so the SECS page of an
-    enclave before EINIT carries a number under which the processor keeps its measurement.
     """
     leaf = "ELDB" if block else "ELDU"
     sgx.require_epc_page(page_hpa, "page")
@@ -216,9 +213,7 @@ def eldu(
         raise sgx.checks.refuse(rules.ELD_MAC, status(leaf, 9, text))
     enclave = None
     if flags.page_type == PageType.SECS:
-        enclave, number = enclave_in(content, page_hpa)
-        sgx.restore_measurement(enclave, number)
-        sgx.enclaves[page_hpa] = enclave
+        enclave = sgx.enclaves[page_hpa] = sgx.paging.unpack_secs(content, page_hpa)
         content = enclave.secs.pack()
     struct.pack_into("<Q", slot, slot_hpa % PAGE, 0)
     entry = EPCMEntry(True, flags.r, flags.w, flags.x, flags.page_type)

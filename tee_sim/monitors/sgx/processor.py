@@ -21,12 +21,10 @@ from tee_sim.machine.paging import FETCH, Walk
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave, Entry
 from tee_sim.monitors.sgx.epcm import EPCM, epcm_fault
-from tee_sim.monitors.sgx.evicted import PagingCipher
+from tee_sim.monitors.sgx.evicted import Paging
 from tee_sim.units import is_aligned
 
 if TYPE_CHECKING:
-    from hashlib import _Hash
-
     from tee_sim.machine.cpu import LogicalProcessor
     from tee_sim.machine.machine import Machine
 
@@ -68,7 +66,7 @@ class SGX:
         enclaves: by physical address of the SECS page.
         entries: the logical processors inside, by index.
         lepubkeyhash: IA32_SGXLEPUBKEYHASH, the signer that EINIT accepts without a token.
-        paging: encrypts evicted pages.
+        paging: the paging key, and what belongs to it.
     """
 
     def __init__(
@@ -86,8 +84,7 @@ class SGX:
         self.enclaves: dict[int, Enclave] = {}
         self.entries: dict[int, Entry] = {}
         self.lepubkeyhash = bytes(32)
-        self.paging = PagingCipher(checks, entropy)
-        self._measurements: list[_Hash] = []
+        self.paging = Paging(checks, entropy)
         self._eid = 0
         self.machine: Machine
 
@@ -141,7 +138,6 @@ class SGX:
         """New keys at the next boot; no enclave survives, and every EPC page is free."""
         self._engine.reset()
         self.paging.reset()
-        self._measurements.clear()
         self.epcm.clear()
         self.enclaves.clear()
         self.entries.clear()
@@ -152,18 +148,6 @@ class SGX:
         """A number for a new enclave; never used twice before the next boot."""
         self._eid += 1
         return self._eid
-
-    def keep_measurement(self, enclave: Enclave) -> int:
-        """Keep the unfinished measurement of an enclave whose SECS page is evicted; its number."""
-        if enclave.initialised:
-            return 0
-        self._measurements.append(enclave.digest.copy())
-        return len(self._measurements)
-
-    def restore_measurement(self, enclave: Enclave, number: int) -> None:
-        """Go on with a measurement that was kept, if ``number`` is that of one."""
-        if 0 < number <= len(self._measurements):
-            enclave.digest = self._measurements[number - 1].copy()
 
     def translate(self, lp: LogicalProcessor, gva: int, access: int) -> int:
         """Physical page of a leaf's memory operand, by the host's page tables.
