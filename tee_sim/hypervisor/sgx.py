@@ -6,7 +6,8 @@ malicious host has the same ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -168,6 +169,18 @@ class SGXGuest(Guest):
         """The measurement, 32 bytes."""
         return self.enclave.mrenclave
 
+    @contextmanager
+    def interrupted(self) -> Iterator[None]:
+        """Every processor inside is out during the block, its TLB empty; then it goes on."""
+        inside = [lp for lp in self.host.machine.mmu.processors if lp.context is self.enclave]
+        for lp in inside:
+            self._exit(lp, None)
+        try:
+            yield
+        finally:
+            for lp in inside:
+                self._resume(lp)
+
     def _reload(self, fault: PageFault) -> bool:
         return self.driver.swap.load(self, (fault.address & -PAGE) - self.base)
 
@@ -231,10 +244,6 @@ class SGXGuest(Guest):
 
     def _exit(self, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
         return self.driver.aex(lp, event)
-
-    def resume(self, lp: LogicalProcessor) -> None:
-        """Let a processor go on that was interrupted."""
-        self._resume(lp)
 
     def _resume(self, lp: LogicalProcessor) -> None:
         # The synthetic registers of the exit are ERESUME's operands already; a host that sees

@@ -30,7 +30,6 @@ from tee_sim.units import PAGE
 
 if TYPE_CHECKING:
     from tee_sim.hypervisor.sgx import SGXDriver, SGXGuest
-    from tee_sim.machine.cpu import LogicalProcessor
 
 ROOT = -1
 """Stands for the SECS page where others have their offset in ELRANGE."""
@@ -90,26 +89,21 @@ class Swapper:
             UsageError: it is not in the EPC.
             SGXError: a SECS whose enclave has other pages there.
         """
-        if (guest, offset) not in self._resident:
+        if not self.is_resident(guest, offset):
             raise UsageError(f"{guest} has no page at {offset:#x} in the EPC")
-        driver, gva = self._driver, guest.base + offset
-        slot, interrupted = self._slot(), []
-        if offset == ROOT:
-            hpa, stored = guest.secs_hpa, Stored(driver.ewb(guest.secs_hpa, slot), slot)
-        else:
-            hpa, pte = guest.pages[offset], guest.space.entry(gva)
-            guest.space.set_entry(gva, 0)
+        driver, slot, pte = self._driver, self._slot(), 0
+        hpa = guest.pages.get(offset, guest.secs_hpa)
+        if offset != ROOT:
+            pte = guest.space.entry(guest.base + offset)
+            guest.space.set_entry(guest.base + offset, 0)
             driver.eblock(hpa)
             driver.etrack(guest.secs_hpa)
-            interrupted = self._interrupt(guest)
-            stored = Stored(driver.ewb(hpa, slot), slot, pte)
-            del guest.pages[offset]
-        self._slots.pop()
-        del self._resident[guest, offset]
-        self.disk[guest, offset] = stored
-        driver.epc.give(hpa)
-        for lp in interrupted:
-            guest.resume(lp)
+        with guest.interrupted():
+            self.disk[guest, offset] = Stored(driver.ewb(hpa, slot), slot, pte)
+            self._slots.pop()
+            guest.pages.pop(offset, None)
+            del self._resident[guest, offset]
+            driver.epc.give(hpa)
 
     def load(self, guest: SGXGuest, offset: int) -> bool:
         """Bring a page back; whether it was out.
@@ -152,7 +146,7 @@ class Swapper:
 
     def is_resident(self, guest: SGXGuest, offset: int) -> bool:
         """Whether the page is in the EPC."""
-        return (guest, offset) in self._resident
+        return (guest, offset) in self._resident and (offset == ROOT or offset in guest.pages)
 
     def _is_full(self) -> bool:
         # Without a free slot nothing can be evicted, so a page is kept for a version array.
@@ -176,10 +170,3 @@ class Swapper:
             self._arrays.append(page)
             self._slots = list(range(page, page + PAGE, VA_SLOT))
         return self._slots[-1]
-
-    def _interrupt(self, guest: SGXGuest) -> list[LogicalProcessor]:
-        """Take every processor out of the enclave: that empties its TLB."""
-        inside = [lp for lp in guest.host.machine.mmu.processors if lp.context is guest.enclave]
-        for lp in inside:
-            self._driver.aex(lp, None)
-        return inside

@@ -210,6 +210,17 @@ def test_processors_that_are_inside_are_interrupted_and_go_on(pages: int) -> Non
     assert not guest.enclave.inside
 
 
+def test_a_root_page_is_not_evicted_under_its_enclave() -> None:
+    guest = launch(platform(), large(threads=2))
+    call = guest.steps(1, 0, HEAP, processor=1, quantum=100)
+    next(call)
+    with pytest.raises(SGXError, match="SGX_CHILD_PRESENT"):
+        swap(guest).evict(guest, ROOT)
+    assert swap(guest).is_resident(guest, ROOT)
+    (result,) = interleave(call)
+    assert result[0] == answer()
+
+
 def test_evicting_the_thread_of_a_running_processor_brings_it_back() -> None:
     guest = launch(platform(), large(threads=2))
     call = guest.steps(1, 0, HEAP, processor=1, quantum=100)
