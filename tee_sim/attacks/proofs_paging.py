@@ -14,7 +14,6 @@ from tee_sim.attacks.outcome import Outcome, attack, refused, stopped, vault
 from tee_sim.attacks.proofs_memory import SGX, Spy, judge
 from tee_sim.errors import EnclaveLost, TeeSimError
 from tee_sim.hypervisor.sgx import SGXGuest
-from tee_sim.units import PAGE
 
 if TYPE_CHECKING:
     from tee_sim.platform import DeployedEnclave, Platform
@@ -33,7 +32,8 @@ class Pager:
     def __init__(self, host: Platform, victim: DeployedEnclave) -> None:
         assert host.adversary.sgx is not None, "an SGX attack"
         assert isinstance(victim.guest, SGXGuest), "an SGX attack"
-        self.sgx, self.victim, self.guest = host.adversary.sgx, victim, victim.guest
+        self.host, self.victim = host, victim
+        self.sgx, self.guest = host.adversary.sgx, victim.guest
         self.versions = self.sgx.epc.take()
         self.sgx.epa(self.versions)
 
@@ -60,8 +60,7 @@ class Pager:
             return refused(lost)
         if tries == TRIES:
             return Outcome("succeeds", "the vault forgot the wrong PINs: its page was rewound")
-        left = "the old page does not decrypt under the new version: it reads as garbage"
-        return Outcome("blocked", left, "EWB.VERSION")
+        return stopped(self.host, "the old page reads as garbage: another version", "EWB.VERSION")
 
 
 @attack(
@@ -166,18 +165,18 @@ def edit_evicted(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outc
     AES-GCM encrypts in counter mode: a flipped bit is a flipped bit of the plaintext.
     """
     pager, secret = Pager(host, victim), victim.physical("vault_secret")
-    evicted = {
-        page: pager.out(page, pager.versions + VA_SLOT * number)
-        for number, page in enumerate(pager.guest.pages.values(), 1)
-    }
-    root = pager.sgx.ewb(pager.guest.secs_hpa, pager.versions)
+    sgx, secs, slot = pager.sgx, pager.guest.secs_hpa, pager.versions
+    others = [page for page in pager.guest.pages.values() if page != secret]
+    for number, page in enumerate(others, 2):
+        pager.out(page, slot + VA_SLOT * number)
+    evicted = pager.out(secret, slot + VA_SLOT)
+    root = sgx.ewb(secs, slot)
     edited = bytearray(root.srcpge)
     edited[SECS.FIELDS["attributes"].offset] ^= 1 << 1
-    slot = pager.versions + VA_SLOT * (1 + list(evicted).index(secret))
     try:
-        pager.sgx.eldu(pager.guest.secs_hpa, 0, pager.versions, replace(root, srcpge=bytes(edited)))
-        pager.back(secret, slot, evicted[secret])
-        words = [pager.sgx.edbgrd(secret + at) for at in range(0, 32, 8)]
+        sgx.eldu(secs, 0, slot, replace(root, srcpge=bytes(edited)))
+        pager.back(secret, slot + VA_SLOT, evicted)
+        words = [sgx.edbgrd(secret + at) for at in range(0, 32, 8)]
     except TeeSimError as error:
         return refused(error)
     return judge(b"".join(word.to_bytes(8, "little") for word in words), digest)
@@ -193,7 +192,7 @@ def edit_evicted(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outc
 def read_evicted(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Evict the page of the secret and look at what EWB wrote."""
     pager, page = Pager(host, victim), victim.physical("vault_secret")
-    found = pager.out(page, pager.versions).srcpge[page % PAGE :][:32]
+    found = pager.out(page, pager.versions).srcpge[:32]
     if sha256(found).digest() == digest:
         return Outcome("succeeds", "the host holds the secret", leaked=found)
     return Outcome("ciphertext", f"the host holds {found[:4].hex(' ')} ...", "EWB.ENCRYPTION")
