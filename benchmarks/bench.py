@@ -27,6 +27,7 @@ from tee_sim.abi.image import Image, ImagePage, measure
 from tee_sim.abi.sgx import TCS, PageType
 from tee_sim.checks import Checks
 from tee_sim.hypervisor.honest import Launch
+from tee_sim.hypervisor.sgx import SGXGuest
 from tee_sim.machine.dram import DRAM
 from tee_sim.machine.encryption import TREE_CHECKS, XTS, XTS_CHECKS
 from tee_sim.machine.entropy import Entropy
@@ -43,6 +44,7 @@ LIMITS = {
     "load_vs_sha256": ("<", 25),
     "xts_vs_cryptography": (">=", 0.5),
     "tree_vs_cryptography": (">=", 0.05),
+    "evict_reload_vs_tree": ("<", 10),
     "import_vs_dependencies": ("<", 1.5),
     "enclaves_200_gib": ("<", 1.0),
     "creation_last_vs_first": ("<", 1.5),
@@ -202,6 +204,32 @@ def engines() -> dict[str, float]:
     }
 
 
+def paging(tee: str) -> float:
+    """Time to evict a page by the book and reload it, over encrypting one page with the tree.
+
+    The page comes from DRAM and goes back there, through the platform's own engine.
+    """
+    host = Platform(tee)
+    guest = host.create_enclave("vault").guest
+    sgx, memory, page = host.adversary.sgx, DRAM(16 * MIB), bytes(range(256)) * 16
+    assert isinstance(guest, SGXGuest)
+    assert sgx is not None
+    hpa, versions = next(iter(guest.pages.values())), sgx.epc.take()
+    sgx.epa(versions)
+    tree = CounterTree(
+        memory, Checks(TREE_CHECKS), Entropy(0), protected=range(0, 4 * MIB), metadata_hpa=4 * MIB
+    )
+
+    def there_and_back() -> None:
+        sgx.eblock(hpa)
+        sgx.etrack(guest.secs_hpa)
+        sgx.eldu(hpa, guest.secs_hpa, versions, sgx.ewb(hpa, versions))
+        host.adversary.evict(hpa)
+
+    encrypt = repeat(lambda: tree.write_page(0, page), 200)
+    return interleaved(repeat(there_and_back, 200), encrypt, 11)
+
+
 def importing() -> float:
     """Time to start Python and import `Platform`, over the same for the declared dependencies.
 
@@ -261,6 +289,7 @@ def main() -> int:
         **transitions(),
         **measuring(),
         **engines(),
+        "evict_reload_vs_tree": max(paging("sgx-tme"), paging("sgx-mee")),
         "import_vs_dependencies": importing(),
         "enclaves_200_gib": memory_of_many(),
         **many(),

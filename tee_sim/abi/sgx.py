@@ -12,6 +12,7 @@ Simplified: CET's fields are laid out, but CET is not modelled; whoever accepts 
 structures has to refuse values other than zero in them. The TCS's two are reserved (see `TCS`).
 """
 
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
@@ -22,6 +23,10 @@ SDM: Final = "Intel SDM Vol. 3D, "
 
 CHUNK = 256
 """Bytes that one EEXTEND measures; a page has sixteen chunks."""
+
+
+VA_SLOT = 8
+"""Bytes of a version; a version-array page has 512 slots of them."""
 
 
 class PageType(IntEnum):
@@ -167,6 +172,23 @@ class PCMD(Struct, size=128, source=SDM + '"Paging Crypto MetaData (PCMD)"'):
     secinfo:   SECINFO = at(0,   64, "rights and type of the page")
     enclaveid: int     = at(64,  8,  "which enclave it belongs to; a hint for software")
     mac:       bytes   = at(112, 16, "authenticates contents, address, enclave and version")
+
+
+@dataclass(frozen=True, slots=True)
+class EvictedPage:
+    """What EWB leaves with the host, and ELDU takes back. The host may change any of it.
+
+    Attributes:
+        linaddr: PAGEINFO.LINADDR: where the page belongs; 0 for a SECS or a version array.
+        srcpge: what PAGEINFO.SRCPGE points to: the ciphertext, one page.
+        pcmd: what PAGEINFO.PCMD points to: rights, type, owner and MAC.
+        slot_was_occupied: EWB said 12: the slot held a version, which is lost.
+    """
+
+    linaddr: int
+    srcpge: bytes
+    pcmd: PCMD
+    slot_was_occupied: bool = False
 
 
 class ExitInfo(Bits, size=4, source=SDM + '"EXITINFO"'):

@@ -12,7 +12,7 @@ from tee_sim.abi.image import ALL_CHUNKS, Identity, Image, ImagePage
 from tee_sim.abi.sgx import KEYREQUEST, REPORT, TCS, KeyName, PageType, ReportBody
 from tee_sim.attacks import code
 from tee_sim.attacks.outcome import Outcome, Variant, attack, nothing, stopped
-from tee_sim.attacks.proofs_memory import LOOT, SGX
+from tee_sim.attacks.proofs_memory import LOOT, SGX, proof
 from tee_sim.attacks.rollback_sealed_state import PRODUCT, USES, new_card, restore
 from tee_sim.errors import EcallFailed
 from tee_sim.hypervisor.guest import ENCLAVE_BASE, RETURN_ADDRESS
@@ -64,25 +64,18 @@ def _in_force(host: Platform, name: str) -> str:
     return name if check is not None and host.checks.on(check) else ""
 
 
-@attack(
-    title="Open sealed state on another processor",
-    reference="SDM, EGETKEY",
-    stage=nothing,
-    proves=("EGETKEY.FUSES",),
-    only=SGX,
-)
+@proof("Open sealed state on another processor", "SDM, EGETKEY", nothing, "EGETKEY.FUSES")
 def another_processor(host: Platform) -> Outcome:
     """Copy the disk of another server of the same make, and the program, to this one."""
     _, disk = new_card(Platform(host.tee.name, seed=1, without=host.checks.without))
     return _reopen(host, disk[0], "EGETKEY.FUSES")
 
 
-@attack(
-    title="Open sealed state with another program of the author",
-    reference="SDM, EGETKEY",
-    stage=new_card,
-    proves=("EGETKEY.MRENCLAVE",),
-    only=SGX,
+@proof(
+    "Open sealed state with another program of the author",
+    "SDM, EGETKEY",
+    new_card,
+    "EGETKEY.MRENCLAVE",
 )
 def another_program(host: Platform, _card: object, disk: list[bytes]) -> Outcome:
     """Give what a program sealed for itself to another one that the same author signed."""
@@ -90,12 +83,11 @@ def another_program(host: Platform, _card: object, disk: list[bytes]) -> Outcome
     return _reopen(host, disk[0], "EGETKEY.MRENCLAVE", other)
 
 
-@attack(
-    title="Open sealed state with the host's own program",
-    reference="SDM, EGETKEY",
-    stage=lambda host: new_card(host, PRODUCT),
-    proves=("EGETKEY.MRSIGNER",),
-    only=SGX,
+@proof(
+    "Open sealed state with the host's own program",
+    "SDM, EGETKEY",
+    lambda host: new_card(host, PRODUCT),
+    "EGETKEY.MRSIGNER",
 )
 def another_author(host: Platform, _card: object, disk: list[bytes]) -> Outcome:
     """Give what was sealed for an author's programs to one that the host signed."""
@@ -122,12 +114,11 @@ def older_processor(host: Platform) -> Outcome:
     return _reopen(host, disk[0])
 
 
-@attack(
-    title="Open sealed state with an older version of the program",
-    reference="SDM, EGETKEY",
-    stage=lambda host: new_card(host, PRODUCT, Identity(isvsvn=2)),
-    proves=("EGETKEY.ISVSVN",),
-    only=SGX,
+@proof(
+    "Open sealed state with an older version of the program",
+    "SDM, EGETKEY",
+    lambda host: new_card(host, PRODUCT, Identity(isvsvn=2)),
+    "EGETKEY.ISVSVN",
 )
 def older_version(host: Platform, _card: object, disk: list[bytes]) -> Outcome:
     """Start the version that its author replaced, and signed as an older one."""
@@ -164,12 +155,11 @@ def _own_key(host: Platform, request: KEYREQUEST) -> bytes:
     return guest.read(LOOT, 16)
 
 
-@attack(
-    title="Track the processor through its owners",
-    reference="SDM, EGETKEY: PROVISIONKEY",
-    stage=nothing,
-    proves=("EGETKEY.PROVISIONKEY",),
-    only=SGX,
+@proof(
+    "Track the processor through its owners",
+    "SDM, EGETKEY: PROVISIONKEY",
+    nothing,
+    "EGETKEY.PROVISIONKEY",
 )
 def unpermitted_provision_key(host: Platform) -> Outcome:
     """A customer whom the kernel does not let have PROVISIONKEY asks for the key all the same."""
@@ -179,12 +169,11 @@ def unpermitted_provision_key(host: Platform) -> Outcome:
     return stopped(host, "EGETKEY gave no provisioning key")
 
 
-@attack(
-    title="Forge a report to another enclave",
-    reference="SDM, EREPORT",
-    stage=lambda host: (host.create_enclave("reporter"),),
-    proves=("EREPORT.TARGET",),
-    only=SGX,
+@proof(
+    "Forge a report to another enclave",
+    "SDM, EREPORT",
+    lambda host: (host.create_enclave("reporter"),),
+    "EREPORT.TARGET",
 )
 def forged_report(host: Platform, reporter: DeployedEnclave) -> Outcome:
     """Take the report key of an enclave of one's own, and write a report to another one with it."""
@@ -204,12 +193,11 @@ def forged_report(host: Platform, reporter: DeployedEnclave) -> Outcome:
     return Outcome("succeeds", f"the enclave believes a report by {who!r}")
 
 
-@attack(
-    title="Forge a report of a trust domain",
-    reference='Intel TDX documents, "EVERIFYREPORT2"',
-    stage=nothing,
-    proves=("EVERIFYREPORT2.MAC",),
-    only=SGX,
+@proof(
+    "Forge a report of a trust domain",
+    'Intel TDX documents, "EVERIFYREPORT2"',
+    nothing,
+    "EVERIFYREPORT2.MAC",
 )
 def forged_reportmacstruct(host: Platform) -> Outcome:
     """Give an enclave that quotes trust domains a structure that no processor made."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from struct import pack
@@ -135,13 +136,30 @@ def late_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome
 @proof("Inherit the pages of another enclave", "SDM, EREMOVE", vault, "EREMOVE.CHILD")
 def inherit_pages(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Replace the vault's SECS by one of the host's own: its pages now belong to that one."""
+    assert host.adversary.sgx is not None, "an SGX attack"
+    return _inherit(host, victim, digest, host.adversary.sgx.eremove)
+
+
+@proof("Inherit pages from an evicted root page", "SDM, EWB", vault, "EWB.CHILD")
+def inherit_evicted(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
+    """As `inherit_pages`, but evict the SECS page instead of removing it."""
+    sgx = host.adversary.sgx
+    assert sgx is not None, "an SGX attack"
+    versions = sgx.epc.take()
+    sgx.epa(versions)
+    return _inherit(host, victim, digest, lambda hpa: sgx.ewb(hpa, versions))
+
+
+def _inherit(
+    host: Platform, victim: DeployedEnclave, digest: bytes, clear: Callable[[int], object]
+) -> Outcome:
     guest, sgx = victim.guest, host.adversary.sgx
     assert isinstance(guest, SGXGuest) and sgx is not None, "an SGX attack"  # noqa: PT018
     size, frame = guest.image.size, guest.image.ssaframesize
     secs = SECS(size=size, baseaddr=guest.base, ssaframesize=frame, attributes=production())
     free = max(page.offset for page in victim.program.image.pages) + PAGE
     try:
-        sgx.eremove(guest.secs_hpa)
+        clear(guest.secs_hpa)
         enclave = sgx.ecreate(guest.secs_hpa, secs)
         _add_thief(host, guest, free, victim.address("vault_secret"))
         sgx.einit(guest.secs_hpa, signature(enclave.mrenclave, attacker=True))

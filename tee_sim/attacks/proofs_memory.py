@@ -257,23 +257,40 @@ def reuse_active_page(host: Platform, victim: DeployedEnclave) -> Outcome:
     The vault's processor still holds the translation and goes on writing, into a page that the
     other enclave can read.
     """
-    adversary, sgx, guest = host.adversary, host.adversary.sgx, victim.guest
-    assert sgx is not None, "an SGX attack"
+    assert host.adversary.sgx is not None, "an SGX attack"
+    return steal_page(host, victim, host.adversary.sgx.eremove)
+
+
+def steal_page(host: Platform, victim: DeployedEnclave, take: Callable[[int], object]) -> Outcome:
+    """Have ``take`` free the page of the secret when the vault has begun to write to it.
+
+    A program of the host's own gets the page, and in the end what was written to it since.
+    """
+    adversary, guest = host.adversary, victim.guest
     gva, page = victim.address("vault_secret"), victim.physical("vault_secret")
-    spy = Spy(host)
+    spy = Spy(host) if adversary.sgx else None
     refusal: list[SGXError] = []
+    taken = False
     guest.space.set_entry(gva, guest.space.entry(gva) & ~DIRTY)
 
     def steal() -> None:
-        if spy.page or refusal or not guest.space.entry(gva) & DIRTY:
+        nonlocal taken
+        if taken or refusal or not guest.space.entry(gva) & DIRTY:
             return
         try:
-            sgx.eremove(page)
+            take(page)
         except SGXError as error:
             refusal.append(error)
         else:
-            spy.adopt(page)
+            taken = True
+            if spy is not None:
+                spy.adopt(page)
 
-    with adversary.meanwhile(guest, 1, steal):
-        digest = victim.make_secret("2718")
-    return refused(refusal[0]) if refusal else judge(spy.read(), digest)
+    try:
+        with adversary.meanwhile(guest, 1, steal):
+            digest = victim.make_secret("2718")
+    except EnclaveLost as lost:
+        return refused(lost)
+    if refusal:
+        return refused(refusal[0])
+    return judge(spy.read() if spy is not None else adversary.read(page, 32), digest)

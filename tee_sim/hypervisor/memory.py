@@ -38,6 +38,11 @@ class FrameAllocator:
         self._next += PAGE
         return self._next - PAGE
 
+    @property
+    def left(self) -> int:
+        """How many pages are free."""
+        return (self._stop - self._next) // PAGE + len(self._freed)
+
     def give(self, hpa: int) -> None:
         """Return a page."""
         self._freed.append(hpa)

@@ -6,6 +6,8 @@ malicious host has the same ones.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,9 +15,10 @@ from tee_sim.abi.image import PLAIN, Identity, Image
 from tee_sim.abi.sgx import SECS, Attributes, SecinfoFlags
 from tee_sim.abi.sgx_sign import EINITTOKEN, SIGSTRUCT
 from tee_sim.checks import Check
-from tee_sim.errors import Fault, InvalidOpcode, SGXError, UsageError
+from tee_sim.errors import Fault, InvalidOpcode, PageFault, SGXError, UsageError
 from tee_sim.hypervisor.guest import ENCLAVE_BASE, RETURN_ADDRESS, Guest
 from tee_sim.hypervisor.memory import FrameAllocator
+from tee_sim.hypervisor.swap import ROOT, Swapper
 from tee_sim.machine.cpu import (
     FLAGS_INITIAL,
     RAX,
@@ -26,7 +29,7 @@ from tee_sim.machine.cpu import (
     LogicalProcessor,
     Stop,
 )
-from tee_sim.monitors.sgx import building, debugging, entering, exiting, launching, tracking
+from tee_sim.monitors.sgx import building, debugging, entering, exiting, launching, paging, tracking
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave
 from tee_sim.monitors.sgx.enclu import Leaf, enclu
@@ -49,17 +52,26 @@ class SGXDriver:
 
     Attributes:
         epc: free EPC pages.
+        swap: gives them out, and makes room when there are none.
     """
 
     def __init__(self, sgx: SGX) -> None:
         self._sgx = sgx
         self.epc = FrameAllocator(range(sgx.epcm.start, sgx.epcm.stop), "enclave page cache (EPC)")
+        self.swap = Swapper(self)
         self.ecreate = partial(building.ecreate, sgx)
         self.eadd = partial(building.eadd, sgx)
         self.eextend = partial(building.eextend, sgx)
         self.eremove = partial(building.eremove, sgx)
         self.etrack = partial(tracking.etrack, sgx)
         self.wrmsr = partial(launching.wrmsr, sgx)
+        self.etrackc = partial(tracking.etrackc, sgx)
+        self.epa = partial(paging.epa, sgx)
+        self.eblock = partial(paging.eblock, sgx)
+        self.ewb = partial(paging.ewb, sgx)
+        self.eldu = self.elduc = partial(paging.eldu, sgx)
+        self.eldb = self.eldbc = partial(paging.eldu, sgx, block=True)
+        self.erdinfo = partial(paging.erdinfo, sgx)
         self.edbgrd = partial(debugging.edbgrd, sgx)
         self.edbgwr = partial(debugging.edbgwr, sgx)
         # Executed with the registers of a logical processor as they stand:
@@ -125,7 +137,8 @@ class SGXGuest(Guest):
 
     Attributes:
         enclave: the processor's view of it.
-        pages: physical address of each EPC page, by offset in ELRANGE.
+        secs_hpa: physical address of its SECS page.
+        pages: physical address of each page that is in the EPC, by offset in ELRANGE.
 
     Raises:
         SGXError, Fault: a leaf refused; every page is given back.
@@ -146,9 +159,9 @@ class SGXGuest(Guest):
         self.driver = driver
         self.pages: dict[int, int] = {}
         self._entered: dict[int, int] = {}
-        self._held: list[int] = []
+        self.pagers.append(self._reload)
         try:
-            self.secs_hpa = self._take()
+            self.secs_hpa = driver.swap.take(self, ROOT)
             self.enclave = driver.ecreate(
                 self.secs_hpa,
                 SECS(
@@ -173,14 +186,24 @@ class SGXGuest(Guest):
         """The measurement, 32 bytes."""
         return self.enclave.mrenclave
 
-    def _take(self) -> int:
-        self._held.append(self.driver.epc.take())
-        return self._held[-1]
+    @contextmanager
+    def interrupted(self) -> Iterator[None]:
+        """Every processor inside is out during the block, its TLB empty; then it goes on."""
+        inside = [lp for lp in self.host.machine.mmu.processors if lp.context is self.enclave]
+        for lp in inside:
+            self._exit(lp, None)
+        try:
+            yield
+        finally:
+            for lp in inside:
+                self._resume(lp)
+
+    def _reload(self, fault: PageFault) -> bool:
+        return self.driver.swap.load(self, (fault.address & -PAGE) - self.base)
 
     def _add_pages(self, image: Image) -> None:
         for page in image.pages:
-            hpa = self._take()
-            self.pages[page.offset] = hpa
+            hpa = self.pages[page.offset] = self.driver.swap.take(self, page.offset)
             flags = SecinfoFlags(r=page.r, w=page.w, x=page.x, page_type=page.page_type)
             gva = self.base + page.offset
             self.driver.eadd(hpa, self.secs_hpa, gva, flags, page.content)
@@ -198,14 +221,17 @@ class SGXGuest(Guest):
         for lp in self.host.machine.mmu.processors:
             if lp.context is getattr(self, "enclave", None):
                 self.driver.abandon(lp)
-        held, self._held = self._held, []
-        for hpa in held[1:] + held[:1]:
+        held = list(self.pages.values())
+        if self.driver.swap.is_resident(self, ROOT):
+            held.append(self.secs_hpa)
+        for hpa in held:
             try:
                 self.driver.eremove(hpa)
             except SGXError:
                 continue
             self.driver.epc.give(hpa)
         self.pages.clear()
+        self.driver.swap.forget(self)
         super().close()
 
     def _start(self, lp: LogicalProcessor, tcs_offset: int, registers: list[int]) -> None:
@@ -230,7 +256,16 @@ class SGXGuest(Guest):
         self._entered[lp.index] = tcs_gva
         lp.switch(self.space.cr3)
         lp.set_registers(registers)
-        self.driver.eenter(lp)
+        self._enter(lp, self.driver.eenter)
+
+    def _enter(self, lp: LogicalProcessor, leaf: Callable[[LogicalProcessor], None]) -> None:
+        """EENTER or ERESUME. The thread and its save area may be out: bring them back first."""
+        while True:
+            try:
+                return leaf(lp)
+            except PageFault as fault:
+                if not self._provide_page(fault):
+                    raise
 
     def _left(self, lp: LogicalProcessor, stop: Stop) -> bool:
         if stop.kind == "syscall":
@@ -249,7 +284,7 @@ class SGXGuest(Guest):
         registers[RAX], registers[RBX] = Leaf.ERESUME, self._entered[lp.index]
         registers[RCX] = RETURN_ADDRESS
         lp.set_registers(registers)
-        self.driver.eresume(lp)
+        self._enter(lp, self.driver.eresume)
 
     def _forget(self, lp: LogicalProcessor) -> None:
         self.driver.abandon(lp)

@@ -57,6 +57,7 @@ EXPECTED: dict[str, tuple[int, str, str, str]] = {
     "tampered_image":          (32, "X", "B", "B"),  # EINIT against SIGSTRUCT
     "cold_boot":               (33, "X", "C", "C"),  # memory encryption
     "bus_corruption":          (34, "X", "D", "X"),  # MAC; XTS alone yields garbage
+    "stale_page":              (35, "X", "B", "B"),  # ETRACK before EWB
     "impostor":                (36, "X", "X", "X"),  # nothing on the machine: attestation
 }  # fmt: skip
 PLATFORMS = ("none", "sgx-mee", "sgx-tme")

@@ -45,7 +45,6 @@ def _by_hand(check: str, bit: str) -> Attack:
 BY_HAND = {
     check: _by_hand(check, bit)
     for check, bit in (
-        ("EPCM.BLOCKED", "blocked"),
         ("EPCM.PENDING", "pending"),
         ("EPCM.MODIFIED", "modified"),
     )

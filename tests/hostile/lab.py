@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Collection
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from random import Random
 from zlib import crc32
 
@@ -18,7 +19,14 @@ import numpy as np
 from hostile.oracle import WatchedEngine
 from hostile.owners import LOST, RETURNS, CarelessOwner, Owner, VaultOwner, digest
 from tee_sim import Platform
-from tee_sim.abi.sgx import SECS, AttributeFlags, Attributes, PageType, SecinfoFlags
+from tee_sim.abi.sgx import (
+    SECS,
+    AttributeFlags,
+    Attributes,
+    EvictedPage,
+    PageType,
+    SecinfoFlags,
+)
 from tee_sim.errors import Fault, SGXError, TeeSimError, UsageError
 from tee_sim.hypervisor.guest import ARENA_BASE
 from tee_sim.hypervisor.honest import Launch
@@ -187,7 +195,7 @@ class Lab:
             "launch": self.launch_or_close,
             "owner": self.owner_calls,
             "attack": self.attempt,
-            "scenario": rng.choice([self.rewind, self.spoil, self.misplace, self.misuse]),
+            "scenario": rng.choice(self.scenarios()),
             "locked": self.check_dead,
         }[what](rng)
         if not self.dead:
@@ -195,6 +203,9 @@ class Lab:
         self.taken += 1
         if self.taken % 25 == 0:
             self.search()
+
+    def scenarios(self) -> list[Callable[[Random], None]]:
+        return [self.rewind, self.spoil, self.misplace, self.misplace, self.misuse, self.page_out]
 
     def launch_or_close(self, rng: Random) -> None:
         """An honest launch, one that was tampered with, or the end of an enclave."""
@@ -245,8 +256,6 @@ class Lab:
 
     def tamper(self, rng: Random, launch):
         """A launch that differs from what was signed."""
-        from dataclasses import replace
-
         image, kind = launch.image, rng.randrange(6)
         pages = list(image.pages)
         heap = [number for number, page in enumerate(pages) if not page.measured]
@@ -956,6 +965,48 @@ class Lab:
         with suppress(TeeSimError):
             self.sgx.eenter(lp)
             raise AssertionError("entered by something that is no TCS")
+
+    def page_out(self, rng: Random) -> None:
+        """A vault's page leaves the EPC, and comes back as it left last, or not at all."""
+        owner = self.quiet_vault()
+        if owner is None:
+            return
+        guest, sgx = owner.guest, self.sgx
+        hpa = rng.choice([self.secret_page(owner), *guest.pages.values()])
+        self.log(f"page out {hpa:#x} of a vault")
+        try:
+            versions = sgx.epc.take()
+            sgx.epa(versions)
+            slot = versions + 8 * rng.randrange(512)
+            old = self.evict_by_the_book(guest, hpa, slot)
+            sgx.eldu(hpa, guest.secs_hpa, slot, old)
+            page = self.evict_by_the_book(guest, hpa, slot)
+            secs, wrong = self.wrong_page(rng, guest, old, page)
+            with suppress(SGXError):
+                sgx.eldu(hpa, secs, slot, wrong)
+                raise AssertionError(f"{wrong!r} came back")
+            sgx.eldu(hpa, guest.secs_hpa, slot, page)
+            sgx.eremove(versions)
+            sgx.epc.give(versions)
+        except (Fault, UsageError) as error:
+            self.must(self.dead, f"not by a machine check: {error}")
+
+    def evict_by_the_book(self, guest, hpa: int, slot: int) -> EvictedPage:
+        self.sgx.eblock(hpa)
+        self.sgx.etrack(guest.secs_hpa)
+        page = self.sgx.ewb(hpa, slot)
+        self.see(page.srcpge)
+        return page
+
+    def wrong_page(self, rng: Random, guest, old, page) -> tuple[int, EvictedPage]:
+        """An older page, one for another enclave, or one that was changed; and a SECS for it."""
+        others = [o.guest.secs_hpa for o in self.owners if o.guest is not guest]
+        kind, raw = rng.choice(["old", "owner", "bit", "address"]), bytearray(page.srcpge)
+        raw[rng.randrange(PAGE)] ^= 1 << rng.randrange(8)
+        if kind == "owner" and others:
+            return rng.choice(others), page
+        changes = {"bit": {"srcpge": bytes(raw)}, "address": {"linaddr": page.linaddr ^ PAGE}}
+        return guest.secs_hpa, replace(page, **changes[kind]) if kind in changes else old
 
     # After a machine check, and at the end
 

@@ -260,7 +260,7 @@ def test_a_guest_is_closed_while_it_is_inside() -> None:
 
 @pytest.mark.parametrize("tee", SGX)
 def test_running_out_of_epc_is_said_clearly_and_leaks_nothing(tee: str) -> None:
-    host = platform(tee, epc=20 * PAGE)
+    host = platform(tee, epc=14 * PAGE)  # too small for pages to take turns
     kept = small(host)
     before = free(host)
     held = [small(host) for _ in range(before[1] // 6)]

@@ -7,7 +7,7 @@ from tee_sim.checks import Check
 
 SDM = "Intel SDM Vol. 3D, "
 _NOT_YET = (
-    "only EBLOCK, EAUG and EMODT set this bit, and those leaves are not modelled yet; "
+    "only EAUG and EMODT set this bit, and those leaves are not modelled yet; "
     "a unit test sets it by hand"
 )
 
@@ -70,7 +70,6 @@ EPCM_BLOCKED = Check(
     "This page is being evicted",
     "An enclave goes on using a page that is being paged out.",
     SDM + '"EPCM Access Control"',
-    unproved=_NOT_YET,
 )
 EPCM_PENDING = Check(
     "EPCM.PENDING",
@@ -278,6 +277,48 @@ EREMOVE_ACTIVE = Check(
     "No page is removed while a thread runs",
     "The host gives a page to its own enclave while the victim still has it in a TLB.",
     SDM + '"EREMOVE - Remove a Page From the EPC": SGX_ENCLAVE_ACT',
+)
+EWB_BLOCKED = Check(
+    "EWB.BLOCKED",
+    "Only blocked pages are evicted",
+    "The host evicts a page while new translations to it are still being made.",
+    SDM + '"EWB - Invalidate an EPC Page and Write out to Main Memory": SGX_PAGE_NOT_BLOCKED',
+)
+EWB_TRACKED = Check(
+    "EWB.TRACKED",
+    "No TLB still reaches an evicted page",
+    "The host evicts and reuses a page while a running thread holds a translation to it.",
+    SDM + '"EWB - Invalidate an EPC Page and Write out to Main Memory": SGX_NOT_TRACKED',
+)
+EWB_CHILD = Check(
+    "EWB.CHILD",
+    "An enclave's root page is evicted last",
+    "The host evicts the root page and puts its own there, which inherits the enclave's pages.",
+    SDM + '"EWB - Invalidate an EPC Page and Write out to Main Memory": SGX_CHILD_PRESENT',
+)
+EWB_ENCRYPTION = Check(
+    "EWB.ENCRYPTION",
+    "Evicted pages leave the EPC only encrypted",
+    "The host evicts a page and reads what it gets.",
+    SDM + '"EWB - Invalidate an EPC Page and Write out to Main Memory": AES_GCM_ENC',
+)
+EWB_VERSION = Check(
+    "EWB.VERSION",
+    "Each eviction has a version of its own",
+    "The host keeps an evicted page and brings it back in place of a later one.",
+    SDM + '"Version Array (VA)"',
+)
+VA_PT = Check(
+    "VA.PT",
+    "Versions are kept in version-array pages alone",
+    "The host keeps versions in a page of its own enclave, and puts back an old one.",
+    SDM + '"Version Array (VA)"; #PF of EWB and ELDU',
+)
+ELD_MAC = Check(
+    "ELD.MAC",
+    "An evicted page returns as it left",
+    "The host changes an evicted page, its rights, its address or its owner.",
+    SDM + '"ELDB/ELDU - Load an EPC Page and Mark its State": SGX_MAC_COMPARE_FAIL',
 )
 
 CHECKS = tuple(value for value in list(globals().values()) if isinstance(value, Check))

@@ -13,18 +13,19 @@ from tee_sim.monitors.sgx.processor import SGX
 from tee_sim.monitors.sgx.status import status
 from tee_sim.units import PAGE
 
+ALL_ONES = (1 << 64) - 1
 _TCS_FLAGS = TCS.FIELDS["flags"].offset
 
 
 def edbgrd(sgx: SGX, hpa: int) -> int:
-    """Read 8 bytes of a debug enclave.
+    """Read 8 bytes of a debug enclave, or learn whether a version slot is occupied.
 
     # Checks
     #GP: not 8-byte aligned, or the enclave was not created with ATTRIBUTES.DEBUG (EDBGRD.DEBUG).
-    #PF: not a valid REG or TCS page of the EPC. Error 21: the page is pending or modified.
+    #PF: not a valid REG, TCS or VA page of the EPC. Error 21: the page is pending or modified.
 
     # Transition
-    None.
+    None. Of a version array only this much is told: 0 for a free slot, all ones for another.
 
     Args:
         sgx: the processor.
@@ -37,7 +38,8 @@ def edbgrd(sgx: SGX, hpa: int) -> int:
         SGXError, GeneralProtection, PageFault: as above.
     """
     page, offset = _debuggable(sgx, hpa, "EDBGRD"), hpa % PAGE
-    return int.from_bytes(sgx.machine.cache.view(page)[offset : offset + 8], "little")
+    value = int.from_bytes(sgx.machine.cache.view(page)[offset : offset + 8], "little")
+    return value and ALL_ONES if sgx.epcm[page].page_type == PageType.VA else value
 
 
 def edbgwr(sgx: SGX, hpa: int, value: int) -> None:
@@ -74,6 +76,8 @@ def _debuggable(sgx: SGX, hpa: int, leaf: str) -> int:
     if page not in sgx.epcm:
         raise PageFault(f"{leaf}: {hpa:#x} is not in the EPC", address=hpa)
     entry = sgx.epcm[page]
+    if entry.valid and entry.page_type == PageType.VA and leaf == "EDBGRD":
+        return page
     if not entry.valid or entry.page_type not in (PageType.REG, PageType.TCS):
         raise PageFault(f"{leaf}: {page:#x} is not a REG or TCS page in use", address=hpa)
     if not enclave_of(sgx, entry.enclavesecs).debug and sgx.checks.on(rules.EDBG_DEBUG):

@@ -189,8 +189,9 @@ def _check_frame(
     size = enclave.secs.ssaframesize * PAGE
     start, pages = enclave.base + ossa + index * size, []
     for gva in range(start, start + size, PAGE):
+        hpa = sgx.machine.mmu.translate(lp, gva, WRITE)
         try:
-            hpa = sgx.translate(lp, gva, WRITE)
+            sgx.translate(lp, gva, WRITE)
             entry = sgx.epcm[hpa]
             if (
                 not (entry.valid and entry.r and entry.w)
@@ -205,6 +206,5 @@ def _check_frame(
         except PageFault as fault:
             if sgx.checks.on(rules.EENTER_SSA):
                 raise sgx.checks.refuse(rules.EENTER_SSA, fault) from None
-            hpa = sgx.machine.mmu.translate(lp, gva, WRITE)
         pages.append(hpa)
     return tuple(pages), sgx.machine.cache.view(pages[-1], write=True)

@@ -1,7 +1,7 @@
 """An SGX processor: where the EPC lies, who may touch it, and which leaf an ENCLU means.
 
 The leaves themselves are functions over this state, one module for each part of an enclave's
-life: `building`, `entering`, `debugging`.
+life: `building`, `entering`, `debugging`, `paging`.
 
 Simplified: ENCLS leaves take their operands as values (the host is Python and runs in ring 0),
 not as addresses of PAGEINFO and SECINFO structures; so operand alignment faults of those
@@ -20,6 +20,7 @@ from tee_sim.machine.paging import FETCH, Walk
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave, Entry
 from tee_sim.monitors.sgx.epcm import EPCM, epcm_fault
+from tee_sim.monitors.sgx.evicted import Paging
 from tee_sim.units import is_aligned
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class SGX:
         ownerepoch: CR_SGXOWNEREPOCH, 16 bytes; whoever sets another one retires all sealed data.
         report_keyid: CR_REPORT_KEYID, 32 bytes, new at each boot.
         report_mac_key: what authenticates a REPORTMACSTRUCT, 32 bytes, new at each boot.
+        paging: the paging key, and what belongs to it.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class SGX:
         self.provisioning_fuses = entropy.take(16, "root provisioning key")
         self.seal_fuses = entropy.take(16, "root seal key")
         self.ownerepoch = bytes(16)
+        self.paging = Paging(checks, entropy)
         self._boot()
         self._eid = 0
         self.machine: Machine
@@ -153,6 +156,7 @@ class SGX:
 
     def power_cut(self) -> None:
         """New keys at the next boot; no enclave survives, and every EPC page is free."""
+        self.paging.reset()
         self.epcm.clear()
         self.enclaves.clear()
         self.entries.clear()
