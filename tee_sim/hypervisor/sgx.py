@@ -13,7 +13,7 @@ from tee_sim.abi.image import Image
 from tee_sim.abi.sgx import SECS, AttributeFlags, Attributes, SecinfoFlags
 from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.checks import Check
-from tee_sim.errors import Fault, InvalidOpcode, SGXError, UsageError
+from tee_sim.errors import EnclaveLost, Fault, InvalidOpcode, SGXError, UsageError
 from tee_sim.hypervisor.guest import ENCLAVE_BASE, RETURN_ADDRESS, Guest
 from tee_sim.hypervisor.memory import FrameAllocator
 from tee_sim.machine.cpu import (
@@ -26,7 +26,7 @@ from tee_sim.machine.cpu import (
     LogicalProcessor,
     Stop,
 )
-from tee_sim.monitors.sgx import building, debugging, entering, exiting, tracking
+from tee_sim.monitors.sgx import building, debugging, dynamic, entering, exiting, tracking
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave
 from tee_sim.monitors.sgx.enclu import Leaf, enclu
@@ -59,6 +59,9 @@ class SGXDriver:
         self.eextend = partial(building.eextend, sgx)
         self.eremove = partial(building.eremove, sgx)
         self.etrack = partial(tracking.etrack, sgx)
+        self.eaug = partial(dynamic.eaug, sgx)
+        self.emodpr = partial(dynamic.emodpr, sgx)
+        self.emodt = partial(dynamic.emodt, sgx)
         self.edbgrd = partial(debugging.edbgrd, sgx)
         self.edbgwr = partial(debugging.edbgwr, sgx)
         # Executed with the registers of a logical processor as they stand:
@@ -134,7 +137,7 @@ class SGXGuest(Guest):
         self._entered: dict[int, int] = {}
         self._held: list[int] = []
         try:
-            self.secs_hpa = self._take()
+            self.secs_hpa = self.take()
             self.enclave = driver.ecreate(
                 self.secs_hpa,
                 SECS(
@@ -156,13 +159,32 @@ class SGXGuest(Guest):
         """The measurement, 32 bytes."""
         return self.enclave.mrenclave
 
-    def _take(self) -> int:
+    def take(self) -> int:
+        """An EPC page that is given back when the enclave is taken down."""
         self._held.append(self.driver.epc.take())
         return self._held[-1]
 
+    def give(self, hpa: int) -> None:
+        """Give a page back that EREMOVE has freed."""
+        self._held.remove(hpa)
+        self.driver.epc.give(hpa)
+
+    def interrupt(self) -> None:
+        """Interrupt every processor that is inside, as an IPI does; each goes on at once.
+
+        Its TLB is flushed by that. A thread that cannot be resumed is the end of the enclave.
+        """
+        for lp in self.host.machine.mmu.processors:
+            if lp.context is self.enclave:
+                self._exit(lp, None)
+                try:
+                    self._resume(lp)
+                except Fault as fault:
+                    self.lost = EnclaveLost(f"a thread cannot go on: {fault}", fault=fault)
+
     def _add_pages(self, image: Image) -> None:
         for page in image.pages:
-            hpa = self._take()
+            hpa = self.take()
             self.pages[page.offset] = hpa
             flags = SecinfoFlags(r=page.r, w=page.w, x=page.x, page_type=page.page_type)
             gva = self.base + page.offset

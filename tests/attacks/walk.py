@@ -46,8 +46,6 @@ BY_HAND = {
     check: _by_hand(check, bit)
     for check, bit in (
         ("EPCM.BLOCKED", "blocked"),
-        ("EPCM.PENDING", "pending"),
-        ("EPCM.MODIFIED", "modified"),
     )
 }
 

@@ -10,6 +10,7 @@ from enum import IntEnum
 
 from tee_sim.errors import GeneralProtection, SGXError
 from tee_sim.machine.cpu import FLAGS_ARITHMETIC, RAX, RFLAGS, RIP, LogicalProcessor
+from tee_sim.monitors.sgx.accepting import eaccept, eacceptcopy, emodpe
 from tee_sim.monitors.sgx.entering import ENCLU_BYTES, eenter
 from tee_sim.monitors.sgx.exiting import eexit
 from tee_sim.monitors.sgx.processor import SGX
@@ -35,7 +36,11 @@ class Leaf(IntEnum):
     EDECCSSA = 9
 
 
-INSIDE: dict[int, Callable[[SGX, LogicalProcessor], None]] = {}
+INSIDE: dict[int, Callable[[SGX, LogicalProcessor], None]] = {
+    Leaf.EACCEPT: eaccept,
+    Leaf.EMODPE: emodpe,
+    Leaf.EACCEPTCOPY: eacceptcopy,
+}
 """The leaves that an enclave executes and goes on behind. They read their operands' addresses from
 RBX, RCX and RDX, and change no register; a refusal with a status code is an `SGXError`."""
 
