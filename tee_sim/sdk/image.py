@@ -4,6 +4,7 @@
 
     0              ELF segments, each page with exactly its rights: R, then RX, then RW
     heap           RW, zeros, not measured
+    (spare)        no page: where an enclave that asks for `spare_pages` can grow at run time
     for each thread:
       (guard)      no page: a stack overflow is a page fault, not a silent overwrite
       stack        RW, zeros
@@ -139,7 +140,8 @@ def lay_out(elf: ELF, config: Config, interface: Interface, target: str = "sgx")
     """Place an ELF, its heap and its threads in an enclave."""
     heap_start = elf.segments[-1].pages().stop
     heap_end = heap_start + config.heap_pages * PAGE
-    threads, end = [], heap_end
+    spare = config.spare_pages * PAGE
+    threads, end = [], heap_end + spare
     for _ in range(config.threads):
         thread = _thread(end, config.stack_pages, elf.entry)
         threads.append(thread)
@@ -148,7 +150,7 @@ def lay_out(elf: ELF, config: Config, interface: Interface, target: str = "sgx")
     pages = list(_segment_pages(elf))
     pages += [_data_page(at, measured=0) for at in range(heap_start, heap_end, PAGE)]
     for index, thread in enumerate(threads):
-        pages += _thread_pages(thread, index, (heap_start, heap_end), size)
+        pages += _thread_pages(thread, index, (heap_start, heap_end), spare, size)
     return Program(
         name=config.name,
         target=target,
@@ -182,7 +184,7 @@ def _thread(start: int, stack_pages: int, entry: int) -> ThreadLayout:
 
 
 def _thread_pages(
-    thread: ThreadLayout, index: int, heap: tuple[int, int], size: int
+    thread: ThreadLayout, index: int, heap: tuple[int, int], spare: int, size: int
 ) -> Iterator[ImagePage]:
     for at in range(*thread.stack, PAGE):
         yield _data_page(at)
@@ -206,6 +208,7 @@ def _thread_pages(
         "TD_HEAP_SIZE": heap[1] - heap[0],
         "TD_ENCLAVE_SIZE": size,
         "TD_INDEX": index,
+        "TD_SPARE_SIZE": spare,
     }
     content = bytearray(PAGE)
     for name, value in words.items():

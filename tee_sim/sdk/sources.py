@@ -30,6 +30,7 @@ class Config:
         heap_pages: pages of heap, shared by all threads.
         stack_pages: pages of stack for each thread.
         threads: how many calls can be inside at the same time.
+        spare_pages: pages of address space behind the heap where pages can be added at run time.
         learn: a paragraph on what the program is there to show.
     """
 
@@ -37,6 +38,7 @@ class Config:
     heap_pages: int = 16
     stack_pages: int = 4
     threads: int = 1
+    spare_pages: int = 0
     learn: str = ""
 
 
@@ -110,7 +112,7 @@ def _config(path: Path) -> Config:
     unknown = sorted(set(table) - {field.name for field in fields(Config)})
     if unknown or "name" not in table:
         raise BuildError(
-            f"unknown keys {unknown}: expected name, heap_pages, stack_pages, threads, learn"
+            f"unknown keys {unknown}: expected {', '.join(field.name for field in fields(Config))}"
             if unknown
             else 'no name: expected name = "..."',
             file=str(path),
@@ -119,6 +121,7 @@ def _config(path: Path) -> Config:
         "heap_pages": (0, MAX_PAGES),
         "stack_pages": (1, MAX_PAGES),
         "threads": (1, MAX_THREADS),
+        "spare_pages": (0, MAX_PAGES),
     }
     for key, value in table.items():
         if key in limits:

@@ -17,6 +17,7 @@ _Static_assert(offsetof(tee_thread_t, pending_rsp) == TD_PENDING_RSP, "layout.h"
 _Static_assert(offsetof(tee_thread_t, arena_base) == TD_ARENA_BASE, "layout.h");
 _Static_assert(offsetof(tee_thread_t, arena_size) == TD_ARENA_SIZE, "layout.h");
 _Static_assert(offsetof(tee_thread_t, arena_used) == TD_ARENA_USED, "layout.h");
+_Static_assert(offsetof(tee_thread_t, spare_size) == TD_SPARE_SIZE, "layout.h");
 _Static_assert(OE_REENTRANT_ECALL == 4 && OE_UNEXPECTED == 7, "start.S");
 
 enum { NOT_STARTED, STARTING, STARTED };

@@ -20,6 +20,8 @@
 #define TD_ARENA_BASE 80     /* untrusted memory that the host lends with each ecall */
 #define TD_ARENA_SIZE 88     /* bytes */
 #define TD_ARENA_USED 96     /* bytes already given to the ocall being prepared */
+/* Filled by the loader again. */
+#define TD_SPARE_SIZE 104    /* bytes behind the heap where the host may add pages; 0 if none */
 
 /* What the host asks for, in RDI: the number of an ecall, or all ones to come back from an ocall. */
 #define COMMAND_OCALL_RETURN -1

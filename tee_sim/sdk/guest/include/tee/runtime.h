@@ -14,6 +14,7 @@ typedef struct {
     uint64_t self, stack_top, heap, heap_size, enclave_size, index;
     uint64_t return_target, host_rsp, host_rbp, pending_rsp;
     uint64_t arena_base, arena_size, arena_used;
+    uint64_t spare_size;
 } tee_thread_t;
 
 /* The first byte of the image: the linker puts the ELF header there. Not const, because addresses of
@@ -38,6 +39,10 @@ void tee_leave_aborted(uint32_t result) __attribute__((noreturn));
 /* relocate.c, heap.c */
 void tee_relocate(void);
 void tee_heap_init(uint8_t* start, size_t size);
+uint64_t tee_heap_end(void);
+
+/* dynamic.c: offset just above what the heap may grow into */
+uint64_t tee_spare_end(void);
 
 /* Generated from the EDL file: call the ecall numbered `function`; `args` is the address of its
  * marshalling struct, outside. */
