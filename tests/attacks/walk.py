@@ -42,12 +42,7 @@ def _by_hand(check: str, bit: str) -> Attack:
     return Attack(f"{bit}_by_hand", 0, check, "", script, vault, (check,), sgx)
 
 
-BY_HAND = {
-    check: _by_hand(check, bit)
-    for check, bit in (
-        ("EPCM.BLOCKED", "blocked"),
-    )
-}
+BY_HAND = {check: _by_hand(check, bit) for check, bit in (("EPCM.BLOCKED", "blocked"),)}
 
 Proof = tuple[Check, Attack, str]
 """A check, an attack that proves it, and a platform on which it does."""
