@@ -23,13 +23,13 @@ from tee_sim.abi.sgx import PageType, SecinfoFlags
 from tee_sim.errors import Fault
 from tee_sim.hypervisor.guest import ENCLAVE_BASE, Guest, interleave
 from tee_sim.hypervisor.sgx import SGXGuest
-from tee_sim.machine.cpu import RBX, RDI, RDX, RSI, LogicalProcessor
+from tee_sim.machine.cpu import RDI, RDX, RSI, LogicalProcessor
 from tee_sim.monitors.sgx.enclu import Leaf
 from tee_sim.units import MIB, PAGE
 
 JMP_RDI = b"\xff\xe7"
-MOV_RCX_RSI, MOV_RAX_R10, MOV_RDX_R11, MOV_RDI_RAX = (
-    bytes.fromhex(code) for code in ("4889f1", "4c89d0", "4c89da", "4889c7")
+MOV_RBX_R12, MOV_RCX_RSI, MOV_RAX_R10, MOV_RDX_R11, MOV_RDI_RAX = (
+    bytes.fromhex(code) for code in ("4c89e3", "4889f1", "4c89d0", "4c89da", "4889c7")
 )
 SLOT = 64
 SECINFO_GVA = DATA_GVA
@@ -40,15 +40,15 @@ FREE_GVA = ENCLAVE_BASE + 0x6000
 """Nothing is loaded here, nor on the page behind it."""
 
 PUT, GET, DO, STORM = (CODE_GVA + SLOT * number for number in (1, 2, 3, 5))
-"""The routines: write RDX to [RSI]; read [RSI]; execute leaf R10 on the page RSI with SECINFO.FLAGS
-RDX (and RDX = R11); overwrite every register that a caller may want back."""
+"""The routines: write RDX to [RSI]; read [RSI]; execute leaf R10 with RBX = R12, RCX = RSI and
+RDX = R11; overwrite every register that a caller may want back, and read [RSI]."""
 
 CALLEE_SAVED = {"rbp": 5, "r12": 12, "r13": 13, "r14": 14, "r15": 15}
 
 
 def code() -> bytes:
     """The routines, each in its slots."""
-    do = mov(RBX, SECINFO_GVA) + store(RBX, RDX) + MOV_RCX_RSI + MOV_RAX_R10 + MOV_RDX_R11
+    do = MOV_RBX_R12 + MOV_RCX_RSI + MOV_RAX_R10 + MOV_RDX_R11
     routines = {
         CODE_GVA: JMP_RDI,
         PUT: store(RSI, RDX) + leave(),
@@ -107,11 +107,14 @@ class Servant:
     def get(self, gva: int, thread: int = 0) -> int:
         return self._call(thread, GET, gva)
 
-    def do(
-        self, leaf: Leaf, gva: int, secinfo: SecinfoFlags | int, source: int = 0, thread: int = 0
-    ) -> int:
+    def leaf(self, leaf: Leaf, gva: int, source: int, at: int, thread: int = 0) -> int:
         """Execute a leaf; what it leaves in RAX."""
-        return self._call(thread, DO, gva, rdx=int(secinfo), r10=int(leaf), r11=source)
+        return self._call(thread, DO, gva, r10=leaf, r11=source, r12=at)
+
+    def do(self, leaf: Leaf, gva: int, secinfo: int, *, source: int = 0, thread: int = 0) -> int:
+        """Execute a leaf with SECINFO.FLAGS ``secinfo``; what it leaves in RAX."""
+        self.put(SECINFO_GVA, int(secinfo), thread)
+        return self.leaf(leaf, gva, source, SECINFO_GVA, thread)
 
     def accept(self, gva: int, secinfo: SecinfoFlags, thread: int = 0) -> int:
         return self.do(Leaf.EACCEPT, gva, secinfo, thread=thread)
