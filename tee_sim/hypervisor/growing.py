@@ -106,13 +106,14 @@ class Growing:
         A new TCS is the thread with the highest number, once the enclave has accepted it.
 
         Raises:
-            UsageError: no page there.
+            UsageError: no page there, or another type.
             SGXError, Fault: the processor refused.
         """
-        kind = PageType(page_type)
+        if page_type not in (PageType.TCS, PageType.TRIM):
+            raise UsageError(f"a page can become TCS (1) or TRIM (4), not {page_type}")
         for offset, hpa in self._pages(gva, pages):
-            self.driver.emodt(hpa, SecinfoFlags(page_type=kind))
-            if kind == PageType.TRIM:
+            self.driver.emodt(hpa, SecinfoFlags(page_type=PageType(page_type)))
+            if page_type == PageType.TRIM:
                 self.trimmed.add(offset)
             else:
                 self.guest.tcs_offsets.append(offset)
@@ -146,9 +147,9 @@ class Growing:
         """Offset and physical address of each page of a range."""
         first = gva - self.guest.base
         offsets = range(first, first + pages * PAGE, PAGE)
-        missing = [offset for offset in offsets if offset not in self.guest.pages]
-        if missing:
-            raise UsageError(f"the enclave has no page at offset {missing[0]:#x}")
+        missing = next((offset for offset in offsets if offset not in self.guest.pages), None)
+        if missing is not None:
+            raise UsageError(f"the enclave has no page at offset {missing:#x}")
         return [(offset, self.guest.pages[offset]) for offset in offsets]
 
     def _track(self) -> None:

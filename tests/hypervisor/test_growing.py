@@ -77,6 +77,10 @@ def test_only_pages_that_are_there_are_changed_and_only_trimmed_ones_removed(
         lambda: memory.restrict(FREE, 1, READ_ONLY),
         lambda: memory.restrict(tcs, 1, READ_ONLY),
         lambda: memory.change(tcs + PAGE, 3, TRIM),
+        lambda: memory.change(tcs, 2**64 - 1, TRIM),
+        lambda: memory.change(tcs + 8, 1, TRIM),
+        lambda: memory.change(tcs, 1, PageType.REG),
+        lambda: memory.change(tcs, 1, 99),
         lambda: memory.remove(tcs),
     ):
         with pytest.raises(UsageError):

@@ -32,7 +32,7 @@ class EPCMEntry:
     Attributes:
         valid: the page is in use; every other field is meaningless while it is not.
         r, w, x: what the enclave may do with it.
-        page_type: SECS, TCS or REG (others come with paging and dynamic memory).
+        page_type: what it holds; only a REG page is data or code.
         enclavesecs: physical address of the owner's SECS page.
         enclaveaddress: the one linear address at which the owner may use it.
         blocked, pending, modified, pr: states of paging and of dynamic memory.
