@@ -100,6 +100,15 @@ class Lab:
         entry = self.epcm[hpa]
         return entry.valid and entry.enclavesecs == owner.guest.secs_hpa
 
+    def whole(self, owner: Owner) -> bool:
+        """Whether every page is there, with the rights and the type that it was loaded with."""
+        for page in owner.enclave.program.image.pages:
+            entry = self.epcm[owner.guest.pages[page.offset]]
+            loaded = page.r, page.w, page.x, page.page_type
+            if (entry.r, entry.w, entry.x, entry.page_type) != loaded:
+                return False
+        return all(self.mine(owner, hpa) for hpa in owner.guest.pages.values())
+
     def affected(self, owner: Owner) -> bool:
         """Whether DRAM was changed and the platform accepted it (never with a tree)."""
         return bool(self.engine.wrong & {*owner.guest.pages.values(), owner.guest.secs_hpa})
@@ -872,9 +881,8 @@ class Lab:
         self.repair()
         for owner in self.owners:
             if isinstance(owner, VaultOwner) and owner.secret and not owner.lost:
-                pages = owner.guest.pages.values()
-                whole = all(self.mine(owner, hpa) for hpa in pages) and not self.stuck(owner)
-                if whole and not self.affected(owner) and not self.damaged(owner):
+                usable = self.whole(owner) and not self.stuck(owner)
+                if usable and not self.affected(owner) and not self.damaged(owner):
                     return owner
         return None
 
@@ -960,9 +968,10 @@ class Lab:
         kind = rng.choice(["data", "outside", "read", "write", "code", "forged", "changed"])
         self.log(f"misuse a careless program: {kind}")
         content = owner.forged_tcs() if kind in ("forged", "changed") else RETURNS
-        if owner.call("put", content) is not None:
-            return
+        answer = owner.call("put", content)
         self.remember(owner)
+        if answer is not None:
+            return
         with suppress(TeeSimError):
             self.do_relax(rng, owner)
             self.bad.place_code(owner.guest, RETURNS)
