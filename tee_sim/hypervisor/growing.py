@@ -41,7 +41,7 @@ class Growing:
 
     def __init__(self, guest: SGXGuest, offsets: range | None = None) -> None:
         self.guest, self.driver = guest, guest.driver
-        self.offsets = offsets or range(guest.image.size)
+        self.offsets = range(guest.image.size) if offsets is None else offsets
         self.added: set[int] = set()
         self.trimmed: set[int] = set()
         guest.pagers.append(self._on_fault)
