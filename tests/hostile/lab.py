@@ -228,9 +228,9 @@ class Lab:
             "replayed": engine.replayed,
         }
 
-    def create(self, rng: Random, tampered: bool = False) -> None:
+    def create(self, rng: Random, tampered: bool = False, name: str = "") -> None:
         """Somebody launches an enclave, honestly or not."""
-        name = rng.choice(["vault", "vault", "careless"])
+        name = name or rng.choice(["vault", "vault", "careless"])
         self.log(f"create {name}{', tampered' if tampered else ''}")
         free = self.resources()
         try:
@@ -947,7 +947,8 @@ class Lab:
         hpa, ordinary = self.somewhere(rng), self.platform.host.frames._next - PAGE
         other = rng.choice([o.guest.pages.get(offset, hpa) for o in self.owners])
         hpa = rng.choice([hpa, ordinary, other])
-        if rng.random() < 0.2:
+        if rng.random() < 0.3:
+            offset = tries
             hpa = self.unwanted(owner, guest.base + offset)
         if hpa == guest.pages[offset]:
             return
@@ -962,8 +963,10 @@ class Lab:
     def misuse(self, rng: Random) -> None:
         """A careless program is led to what it may not do: each time, it must die."""
         self.repair()
-        owner = next((o for o in self.owners if isinstance(o, CarelessOwner) and not o.lost), None)
-        if owner is None or self.stuck(owner):
+        able = [o for o in self.owners if isinstance(o, CarelessOwner) and not o.lost]
+        owner = next((o for o in able if self.whole(o) and not self.stuck(o)), None)
+        if owner is None:
+            self.create(rng, name="careless")  # for the next time
             return
         kind = rng.choice(["data", "outside", "read", "write", "code", "forged", "changed"])
         self.log(f"misuse a careless program: {kind}")
@@ -991,6 +994,8 @@ class Lab:
                     page = owner.enclave.physical("careless_page")
                     self.sgx.emodt(page, SecinfoFlags(page_type=PageType.TCS))
             self.enter_by(owner, address("careless_page"))
+            if kind == "changed":
+                self.close(owner)
             return
         answer = owner.call(name, *args)
         self.remember(owner)

@@ -9,7 +9,7 @@ import pytest
 from hostile.lab import Lab
 from hostile.test_state_machine import STEPS
 
-SEQUENCES, LENGTH = 40, 60
+SEQUENCES, LENGTH = 120, 60
 CHECKS = {
     "PRM.ABORT_PAGE": "sgx-tme",
     "EPCM.ENCLAVEADDRESS": "sgx-tme",
