@@ -29,8 +29,7 @@ def _enclave(victim: DeployedEnclave) -> SGXGuest:
 def grower(host: Platform) -> tuple[DeployedEnclave]:
     """Stage: an owner deploys the program that grows, and it makes its second thread."""
     victim = host.create_enclave("grower")
-    memory = Growing(_enclave(victim))
-    for name, serve in memory.ocalls.items():
+    for name, serve in Growing(victim.guest).ocalls.items():
         victim.on_ocall(name, serve)
     victim.add_thread()
     return (victim,)

@@ -20,6 +20,7 @@ from contextlib import suppress
 from tee_sim.abi.sgx import PageType, SecinfoFlags
 from tee_sim.errors import PageFault, UsageError
 from tee_sim.html import table
+from tee_sim.hypervisor.guest import Guest
 from tee_sim.hypervisor.sgx import SGXGuest
 from tee_sim.units import PAGE, is_aligned
 
@@ -37,9 +38,14 @@ class Growing:
     Attributes:
         added: offsets of the pages that were added since.
         trimmed: offsets of the pages that are on their way out.
+
+    Raises:
+        UsageError: the program does not run as an SGX enclave.
     """
 
-    def __init__(self, guest: SGXGuest, offsets: range | None = None) -> None:
+    def __init__(self, guest: Guest, offsets: range | None = None) -> None:
+        if not isinstance(guest, SGXGuest):
+            raise UsageError("only an SGX enclave has dynamic memory; choose another Platform")
         self.guest, self.driver = guest, guest.driver
         self.offsets = range(guest.image.size) if offsets is None else offsets
         self.added: set[int] = set()

@@ -207,6 +207,8 @@ def test_a_page_that_was_given_back_is_free(program: DeployedEnclave) -> None:
 
 def test_without_a_tee_there_is_nothing_to_accept() -> None:
     program = Platform("none").create_enclave("grower")
+    with pytest.raises(UsageError, match="SGX enclave"):
+        Growing(program.guest)
     assert program.fill(1000) == total(1000)
     with pytest.raises(EcallFailed, match="OE_OUT_OF_MEMORY"):
         program.fill(60_000)
