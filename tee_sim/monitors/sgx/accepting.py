@@ -165,7 +165,6 @@ def emodpe(sgx: SGX, lp: LogicalProcessor) -> None:
     if flags.w and not (entry.r or flags.r):
         raise GeneralProtection("EMODPE: W without R")
     entry.r, entry.w, entry.x = entry.r or flags.r, entry.w or flags.w, entry.x or flags.x
-    sgx.machine.mmu.forget()
     sgx.checks.emit(Leaf("EMODPE", f"page at {gva:#x}"))
 
 

@@ -383,19 +383,25 @@ def test_a_status_code_is_in_rax_and_zf_and_success_clears_both(servant: Servant
         assert bool(registers["rflags"] & 1 << 6) == bool(code)
 
 
+@pytest.mark.parametrize(
+    ("leaf", "proposed", "asked"),
+    [("emodpr", flags("r"), flags("r", pr=True)), ("emodt", TRIMMED, TRIMMED)],
+)
 def test_a_change_is_accepted_only_once_nobody_inside_can_have_the_old_translation(
-    servant: Servant,
+    servant: Servant, leaf: str, proposed: SecinfoFlags, asked: SecinfoFlags
 ) -> None:
     driver, guest, hpa = servant.driver, servant.guest, servant.hpa(PAGE_GVA)
+    driver.etrack(guest.secs_hpa)  # an earlier one does not count
     spinning = guest.steps(1, PUT, PAGE_GVA, registers={"rdx": 1}, processor=1, quantum=1)
     next(spinning)
-    driver.emodpr(hpa, flags("r"))
-    asked = flags("r", pr=True)
+    getattr(driver, leaf)(hpa, proposed)
     assert servant.accept(PAGE_GVA, asked) == 11  # no ETRACK
     driver.etrack(guest.secs_hpa)
     assert servant.accept(PAGE_GVA, asked) == 11  # ETRACK, but a processor is inside since before
     guest.interrupt()
     assert servant.accept(PAGE_GVA, asked) == 0
+    entry = servant.entry(PAGE_GVA)
+    assert (entry.pending, entry.modified, entry.pr) == (False, False, False)
     with pytest.raises(EnclaveLost):
         list(spinning)
     assert servant.faults == [(14, 0x8007, PAGE_GVA)]
