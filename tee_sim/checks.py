@@ -35,7 +35,6 @@ class Check:
         title: what it says in at most eight plain words.
         stops: one sentence on the attack it stops.
         source: document and title of the section that defines it.
-        unproved: why no attack proves it, if none can; empty for all others.
         since: the patch level that brought it; 0 for what the processor was sold with.
     """
 
@@ -43,7 +42,6 @@ class Check:
     title: str
     stops: str
     source: str
-    unproved: str = ""
     since: int = 0
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from tee_sim.abi.image import PLAIN, Identity, Image
 from tee_sim.abi.sgx import SECS, Attributes, SecinfoFlags
 from tee_sim.abi.sgx_sign import EINITTOKEN, SIGSTRUCT
 from tee_sim.checks import Check
-from tee_sim.errors import Fault, InvalidOpcode, PageFault, SGXError, UsageError
+from tee_sim.errors import EnclaveLost, Fault, InvalidOpcode, PageFault, SGXError, UsageError
 from tee_sim.hypervisor.guest import ENCLAVE_BASE, RETURN_ADDRESS, Guest
 from tee_sim.hypervisor.memory import FrameAllocator
 from tee_sim.hypervisor.swap import ROOT, Swapper
@@ -29,7 +29,16 @@ from tee_sim.machine.cpu import (
     LogicalProcessor,
     Stop,
 )
-from tee_sim.monitors.sgx import building, debugging, entering, exiting, launching, paging, tracking
+from tee_sim.monitors.sgx import (
+    building,
+    debugging,
+    dynamic,
+    entering,
+    exiting,
+    launching,
+    paging,
+    tracking,
+)
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave
 from tee_sim.monitors.sgx.enclu import Leaf, enclu
@@ -72,6 +81,9 @@ class SGXDriver:
         self.eldu = self.elduc = partial(paging.eldu, sgx)
         self.eldb = self.eldbc = partial(paging.eldu, sgx, block=True)
         self.erdinfo = partial(paging.erdinfo, sgx)
+        self.eaug = partial(dynamic.eaug, sgx)
+        self.emodpr = partial(dynamic.emodpr, sgx)
+        self.emodt = partial(dynamic.emodt, sgx)
         self.edbgrd = partial(debugging.edbgrd, sgx)
         self.edbgwr = partial(debugging.edbgwr, sgx)
         # Executed with the registers of a logical processor as they stand:
@@ -188,7 +200,11 @@ class SGXGuest(Guest):
 
     @contextmanager
     def interrupted(self) -> Iterator[None]:
-        """Every processor inside is out during the block, its TLB empty; then it goes on."""
+        """Every processor inside is out during the block, its TLB empty; then it goes on.
+
+        That is what an interrupt to each of them does. A thread that cannot be resumed is the end
+        of the enclave.
+        """
         inside = [lp for lp in self.host.machine.mmu.processors if lp.context is self.enclave]
         for lp in inside:
             self._exit(lp, None)
@@ -196,7 +212,10 @@ class SGXGuest(Guest):
             yield
         finally:
             for lp in inside:
-                self._resume(lp)
+                try:
+                    self._resume(lp)
+                except Fault as fault:
+                    self.lost = EnclaveLost(f"a thread cannot go on: {fault}", fault=fault)
 
     def _reload(self, fault: PageFault) -> bool:
         return self.driver.swap.load(self, (fault.address & -PAGE) - self.base)

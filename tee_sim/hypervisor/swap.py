@@ -120,8 +120,7 @@ class Swapper:
             secs_hpa = 0 if offset == ROOT else guest.secs_hpa
             enclave = self._driver.eldu(hpa, secs_hpa, stored.slot, stored.page)
         except BaseException:
-            del self._resident[guest, offset]
-            self._driver.epc.give(hpa)
+            self.give(guest, offset, hpa)
             raise
         if enclave is not None:
             guest.secs_hpa, guest.enclave = hpa, enclave
@@ -131,6 +130,12 @@ class Swapper:
         del self.disk[guest, offset]
         self._slots.append(stored.slot)
         return True
+
+    def give(self, guest: SGXGuest, offset: int, hpa: int) -> None:
+        """Take a page back that EREMOVE has freed, or that was never used."""
+        guest.pages.pop(offset, None)
+        del self._resident[guest, offset]
+        self._driver.epc.give(hpa)
 
     def forget(self, guest: SGXGuest) -> None:
         """The enclave is gone. A slot may go on holding a version; the next one replaces it."""

@@ -4,6 +4,7 @@
 
     0              ELF segments, each page with exactly its rights: R, then RX, then RW
     heap           RW, zeros, not measured
+    (spare)        no page: where an enclave that asks for `spare_pages` can grow at run time
     for each thread:
       (guard)      no page: a stack overflow is a page fault, not a silent overwrite
       stack        RW, zeros
@@ -163,7 +164,8 @@ def lay_out(
     """Place an ELF, its heap and its threads in an enclave."""
     heap_start = elf.segments[-1].pages().stop
     heap_end = heap_start + config.heap_pages * PAGE
-    threads, end = [], heap_end
+    spare = config.spare_pages * PAGE
+    threads, end = [], heap_end + spare
     for _ in range(config.threads):
         thread = _thread(end, config.stack_pages, elf.entry)
         threads.append(thread)
@@ -176,6 +178,7 @@ def lay_out(
         "TD_HEAP_SIZE": heap_end - heap_start,
         "TD_ENCLAVE_SIZE": size,
         "TD_GUARDS": guards.bits(guarded),
+        "TD_SPARE_SIZE": spare,
     }
     for index, thread in enumerate(threads):
         pages += _thread_pages(thread, config.aex_notify, words | {"TD_INDEX": index})

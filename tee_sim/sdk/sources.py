@@ -33,6 +33,7 @@ class Config:
         exinfo: ask for the address and error code of #PF and #GP (MISCSELECT.EXINFO).
         aex_notify: be notified of interruptions, where the processor can (AEX-Notify).
         isvprodid, isvsvn: product number and security version that its author signs.
+        spare_pages: pages of address space behind the heap where pages can be added at run time.
         learn: a paragraph on what the program is there to show.
     """
 
@@ -44,6 +45,7 @@ class Config:
     aex_notify: bool = False
     isvprodid: int = 0
     isvsvn: int = 0
+    spare_pages: int = 0
     learn: str = ""
 
 
@@ -129,6 +131,7 @@ def _config(path: Path) -> Config:
         "threads": (1, MAX_THREADS),
         "isvprodid": (0, 0xFFFF),
         "isvsvn": (0, 0xFFFF),
+        "spare_pages": (0, MAX_PAGES),
     }
     for key, value in table.items():
         if key in limits:

@@ -11,44 +11,17 @@ As a program it walks one check, on one platform, and prints what is wrong:
 import json
 import sys
 from functools import cache
-from typing import Any
 
 import tee_sim
 from tee_sim.attacks import ATTACKS, STOPPED, Attack, Outcome, matrix
-from tee_sim.attacks.outcome import refused, vault
+from tee_sim.attacks.outcome import vault
 from tee_sim.checks import Check
-from tee_sim.errors import EnclaveLost, TeeSimError
-from tee_sim.platform import TEES, DeployedEnclave, Platform
-from tee_sim.units import PAGE
+from tee_sim.errors import TeeSimError
+from tee_sim.platform import TEES, Platform
 
 SILENT = {"MEASURE.EADD", "MEASURE.EEXTEND"}
 """Checks that never refuse anything themselves: they feed the one that does."""
 
-
-def _by_hand(check: str, bit: str) -> Attack:
-    """A proof for a bit of the EPCM that no leaf of this processor sets yet."""
-
-    def script(host: Platform, victim: DeployedEnclave, _digest: bytes) -> Outcome:
-        monitor: Any = host.machine.mmu.guard
-        setattr(monitor.epcm[victim.physical("vault_tries") & -PAGE], bit, True)
-        host.machine.mmu.shootdown()
-        try:
-            victim.tries_left()
-        except EnclaveLost as lost:
-            return refused(lost)
-        return Outcome("succeeds", f"the page is used although it is {bit}")
-
-    sgx = ("sgx-mee", "sgx-tme")
-    return Attack(f"{bit}_by_hand", 0, check, "", script, vault, (check,), sgx)
-
-
-BY_HAND = {
-    check: _by_hand(check, bit)
-    for check, bit in (
-        ("EPCM.PENDING", "pending"),
-        ("EPCM.MODIFIED", "modified"),
-    )
-}
 
 Proof = tuple[Check, Attack, str]
 """A check, an attack that proves it, and a platform on which it does."""
@@ -59,8 +32,6 @@ def proofs() -> list[Proof]:
     found = []
     for check, names in matrix.register():
         attacks = [ATTACKS[name] for name in names]
-        if check.name in BY_HAND:
-            attacks.append(BY_HAND[check.name])
         found += [
             (check, attack, tee.name)
             for attack in attacks

@@ -108,6 +108,15 @@ class Lab:
         entry = self.epcm[hpa]
         return entry.valid and entry.enclavesecs == owner.guest.secs_hpa
 
+    def whole(self, owner: Owner) -> bool:
+        """Whether every page is there, with the rights and the type that it was loaded with."""
+        for page in owner.enclave.program.image.pages:
+            entry = self.epcm[owner.guest.pages[page.offset]]
+            loaded = page.r, page.w, page.x, page.page_type
+            if (entry.r, entry.w, entry.x, entry.page_type) != loaded:
+                return False
+        return all(self.mine(owner, hpa) for hpa in owner.guest.pages.values())
+
     def affected(self, owner: Owner) -> bool:
         """Whether DRAM was changed and the platform accepted it (never with a tree)."""
         return bool(self.engine.wrong & {*owner.guest.pages.values(), owner.guest.secs_hpa})
@@ -230,9 +239,9 @@ class Lab:
             "replayed": engine.replayed,
         }
 
-    def create(self, rng: Random, tampered: bool = False) -> None:
+    def create(self, rng: Random, tampered: bool = False, name: str = "") -> None:
         """Somebody launches an enclave, honestly or not."""
-        name = rng.choice(["vault", "vault", "careless"])
+        name = name or rng.choice(["vault", "vault", "careless"])
         self.log(f"create {name}{', tampered' if tampered else ''}")
         free = self.resources()
         try:
@@ -446,7 +455,7 @@ class Lab:
     ACTIONS = (
         "read write bus_read bus_flip bus_write snapshot replay evict wbinvd entry entry window"
         " window restore relax execute execute eremove raw raw edbg enter enter other nested"
-        " unfinished"
+        " unfinished dynamic"
     ).split()
 
     def attempt(self, rng: Random, inside: Owner | None = None) -> None:
@@ -708,6 +717,40 @@ class Lab:
             assert not busy or not was, "a page was removed from under a thread"
             assert hpa != secs or not children, "a root was removed before its pages"
 
+    def do_dynamic(self, rng, inside) -> None:
+        """A page comes, or loses rights, or gets another type, and nobody inside has asked."""
+        owner, kind = inside or rng.choice(self.owners), rng.randrange(4)
+        hpa = rng.choice(list(owner.guest.pages.values()))
+        old = self.sgx.epcm(hpa)
+        flags = SecinfoFlags(
+            r=rng.random() < 0.8,
+            w=rng.random() < 0.5,
+            x=rng.random() < 0.5,
+            page_type=rng.choice([PageType.REG, PageType.TCS, PageType.TRIM]),
+        )
+        if kind == 0:
+            self.unwanted(owner, self.addresses(rng, owner) & -PAGE)
+        elif kind == 1:
+            self.sgx.emodpr(hpa, flags)
+            new = self.sgx.epcm(hpa)
+            assert all(getattr(old, right) >= getattr(new, right) for right in "rwx")
+        elif kind == 2:
+            self.sgx.emodt(hpa, flags)
+            assert self.sgx.epcm(hpa).modified
+        else:
+            self.sgx.etrack(owner.guest.secs_hpa)
+
+    def unwanted(self, owner: Owner, gva: int) -> int:
+        """A page of zeros that the host adds where it likes."""
+        page = self.sgx.epc.take()
+        try:
+            self.sgx.eaug(page, owner.guest.secs_hpa, gva)
+        except TeeSimError:
+            self.sgx.epc.give(page)
+            raise
+        self.engine.wrong.discard(page)
+        return page
+
     def do_raw(self, rng, inside) -> None:
         """ENCLS with operands that make sense to nobody."""
         if len(self.own_pages) < MAX_OWN_PAGES:
@@ -847,9 +890,8 @@ class Lab:
         self.repair()
         for owner in self.owners:
             if isinstance(owner, VaultOwner) and owner.secret and not owner.lost:
-                pages = owner.guest.pages.values()
-                whole = all(self.mine(owner, hpa) for hpa in pages) and not self.stuck(owner)
-                if whole and not self.affected(owner) and not self.damaged(owner):
+                usable = self.whole(owner) and not self.stuck(owner)
+                if usable and not self.affected(owner) and not self.damaged(owner):
                     return owner
         return None
 
@@ -914,6 +956,9 @@ class Lab:
         hpa, ordinary = self.somewhere(rng), self.platform.host.frames._next - PAGE
         other = rng.choice([o.guest.pages.get(offset, hpa) for o in self.owners])
         hpa = rng.choice([hpa, ordinary, other])
+        if rng.random() < 0.3:
+            offset = tries
+            hpa = self.unwanted(owner, guest.base + offset)
         if hpa == guest.pages[offset]:
             return
         self.log(f"misplace {offset:#x} of a vault: {hpa:#x}")
@@ -927,12 +972,14 @@ class Lab:
     def misuse(self, rng: Random) -> None:
         """A careless program is led to what it may not do: each time, it must die."""
         self.repair()
-        owner = next((o for o in self.owners if isinstance(o, CarelessOwner) and not o.lost), None)
-        if owner is None or self.stuck(owner):
+        able = [o for o in self.owners if isinstance(o, CarelessOwner) and not o.lost]
+        owner = next((o for o in able if self.whole(o) and not self.stuck(o)), None)
+        if owner is None:
+            self.create(rng, name="careless")  # for the next time
             return
-        kind = rng.choice(["data", "outside", "read", "write", "code", "forged"])
+        kind = rng.choice(["data", "outside", "read", "write", "code", "forged", "changed"])
         self.log(f"misuse a careless program: {kind}")
-        content = owner.forged_tcs() if kind == "forged" else RETURNS
+        content = owner.forged_tcs() if kind in ("forged", "changed") else RETURNS
         answer = owner.call("put", content)
         self.remember(owner)
         if answer is not None:
@@ -948,9 +995,16 @@ class Lab:
             "write": ("poke", (tcs + 32, 0)),
             "code": ("poke", (address("look_up") & -8, 2**64 - 1)),
             "forged": ("forged", ()),
+            "changed": ("changed", ()),
         }[kind]
-        if kind == "forged":
+        if kind in ("forged", "changed"):
+            with suppress(TeeSimError):
+                if kind == "changed":
+                    page = owner.enclave.physical("careless_page")
+                    self.sgx.emodt(page, SecinfoFlags(page_type=PageType.TCS))
             self.enter_by(owner, address("careless_page"))
+            if kind == "changed":
+                self.close(owner)
             return
         answer = owner.call(name, *args)
         self.remember(owner)

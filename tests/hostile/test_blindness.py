@@ -9,11 +9,14 @@ import pytest
 from hostile.lab import Lab
 from hostile.test_state_machine import STEPS
 
-SEQUENCES, LENGTH = 40, 60
+SEQUENCES, LENGTH = 120, 60
 CHECKS = {
     "PRM.ABORT_PAGE": "sgx-tme",
     "EPCM.ENCLAVEADDRESS": "sgx-tme",
     "EPCM.X": "sgx-mee",
+    "EPCM.PENDING": "sgx-tme",
+    "EPCM.MODIFIED": "sgx-mee",
+    "EMODPR.MASK": "sgx-tme",
     "ELRANGE.EPC": "sgx-tme",
     "ELRANGE.FETCH": "sgx-mee",
     "ENCLAVE.ILLEGAL_INSTRUCTION": "sgx-mee",

@@ -83,6 +83,16 @@ def test_the_heap_is_added_and_not_measured_and_all_else_is():
         assert page.measured == (0 if heap else 0xFFFF)
 
 
+def test_spare_room_lies_behind_the_heap_and_has_no_page():
+    loaded, found = program("grower"), pages(program("grower"))
+    at = thread_data_offsets()["TD_SPARE_SIZE"]
+    for thread in loaded.threads:
+        (spare,) = struct.unpack_from("<Q", found[thread.gs].content, at)
+        assert spare == 32 * PAGE
+        assert thread.stack[0] >= loaded.heap[1] + spare + PAGE
+    assert not [offset for offset in found if 0 <= offset - loaded.heap[1] < spare]
+
+
 def test_the_size_is_the_next_power_of_two():
     loaded = program("vault")
     end = max(page.offset for page in loaded.image.pages) + PAGE

@@ -177,8 +177,8 @@ def eremove(sgx: SGX, page_hpa: int) -> None:
 
     # Checks
     #GP alignment. Error 13: a SECS whose enclave still has pages. Error 14: a logical processor
-    runs in the enclave; not for a version array, nor for a trimmed page that was accepted. A free
-    page is left as it is.
+    runs in the enclave; not for a version array, nor for a trimmed page that the enclave accepted,
+    which is in no TLB. A free page is left as it is.
 
     # Transition
     The EPCM entry becomes invalid. The page's bytes stay where they are.
@@ -190,14 +190,13 @@ def eremove(sgx: SGX, page_hpa: int) -> None:
     entry = sgx.epcm[page_hpa]
     if not entry.valid:
         return
+    given_up = entry.page_type == PageType.TRIM and not entry.modified
     if entry.page_type == PageType.SECS:
         if sgx.epcm.owned_by(page_hpa) and sgx.checks.on(rules.EREMOVE_CHILD):
             raise _refusal(sgx, rules.EREMOVE_CHILD, "EREMOVE", 13, "the enclave still has pages")
         sgx.enclaves.pop(page_hpa, None)
     elif (
-        (entry.page_type != PageType.TRIM or entry.modified)
-        and _is_active(sgx, entry.enclavesecs)
-        and sgx.checks.on(rules.EREMOVE_ACTIVE)
+        not given_up and _is_active(sgx, entry.enclavesecs) and sgx.checks.on(rules.EREMOVE_ACTIVE)
     ):
         raise _refusal(sgx, rules.EREMOVE_ACTIVE, "EREMOVE", 14, "a thread runs in the enclave")
     entry.valid = False

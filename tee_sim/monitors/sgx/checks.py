@@ -6,10 +6,6 @@ The memory engines' checks (MEM.ENCRYPTION, MEE.*) are in `tee_sim.machine.encry
 from tee_sim.checks import Check
 
 SDM = "Intel SDM Vol. 3D, "
-_NOT_YET = (
-    "only EAUG and EMODT set this bit, and those leaves are not modelled yet; "
-    "a unit test sets it by hand"
-)
 
 ABORT_PAGE = Check(
     "PRM.ABORT_PAGE",
@@ -76,14 +72,30 @@ EPCM_PENDING = Check(
     "The enclave has not accepted this page",
     "The host adds a page that the enclave did not ask for.",
     SDM + '"EPCM Access Control"',
-    unproved=_NOT_YET,
 )
 EPCM_MODIFIED = Check(
     "EPCM.MODIFIED",
     "The enclave has not accepted this page's change",
     "The host changes a page's type behind the enclave's back.",
     SDM + '"EPCM Access Control"',
-    unproved=_NOT_YET,
+)
+EACCEPT_ATTRIBUTES = Check(
+    "EACCEPT.ATTRIBUTES",
+    "A page is accepted only as asked for",
+    "The host says that it took a right away, and leaves it in force.",
+    SDM + '"EACCEPT - Accept Changes to an EPC Page": SGX_PAGE_ATTRIBUTES_MISMATCH',
+)
+EACCEPT_TRACKED = Check(
+    "EACCEPT.TRACKED",
+    "Nothing is accepted while old translations may live",
+    "A right that the enclave believes is gone lives on in another processor's TLB.",
+    SDM + '"EACCEPT - Accept Changes to an EPC Page": SGX_NOT_TRACKED',
+)
+EMODPR_MASK = Check(
+    "EMODPR.MASK",
+    "The host can only take rights away",
+    "The host gives itself the right to have the enclave's code overwritten.",
+    SDM + '"EMODPR - Restrict the Permissions of an EPC Page"',
 )
 ELRANGE_EPC = Check(
     "ELRANGE.EPC",

@@ -10,6 +10,7 @@ from enum import IntEnum
 
 from tee_sim.errors import GeneralProtection, SGXError
 from tee_sim.machine.cpu import FLAGS_ARITHMETIC, RAX, RFLAGS, RIP, LogicalProcessor
+from tee_sim.monitors.sgx.accepting import eaccept, eacceptcopy, emodpe
 from tee_sim.monitors.sgx.entering import ENCLU_BYTES, edeccssa, eenter
 from tee_sim.monitors.sgx.exiting import eexit
 from tee_sim.monitors.sgx.keys import egetkey
@@ -40,6 +41,9 @@ class Leaf(IntEnum):
 INSIDE: dict[int, Callable[[SGX, LogicalProcessor], None]] = {
     Leaf.EREPORT: ereport,
     Leaf.EGETKEY: egetkey,
+    Leaf.EACCEPT: eaccept,
+    Leaf.EMODPE: emodpe,
+    Leaf.EACCEPTCOPY: eacceptcopy,
     Leaf.EVERIFYREPORT2: everifyreport2,
     Leaf.EDECCSSA: edeccssa,
 }

@@ -132,8 +132,11 @@ def _check_tcs(sgx: SGX, lp: LogicalProcessor, tcs_gva: int, aep: int) -> tuple[
     if not is_canonical(aep):
         raise GeneralProtection(f"AEP {aep:#x} is not canonical")
     entry = sgx.epcm[hpa]
-    if not entry.valid or entry.blocked or entry.pending or entry.modified:
+    if not entry.valid or entry.blocked or entry.pending:
         raise epcm_fault(tcs_gva, READ, "the TCS page is not in use, blocked or not accepted")
+    if entry.modified and sgx.checks.on(rules.EPCM_MODIFIED):
+        fault = epcm_fault(tcs_gva, READ, "the enclave has not accepted this page as a TCS")
+        raise sgx.checks.refuse(rules.EPCM_MODIFIED, fault)
     if entry.page_type != PageType.TCS and sgx.checks.on(rules.EENTER_PT_TCS):
         fault = epcm_fault(tcs_gva, READ, f"a {entry.page_type.name} page is no TCS")
         raise sgx.checks.refuse(rules.EENTER_PT_TCS, fault)

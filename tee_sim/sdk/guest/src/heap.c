@@ -4,12 +4,14 @@
  * pages are not measured (see image.py), so nothing here trusts what they hold at the start. */
 #include "openenclave/enclave.h"
 #include "openenclave/internal/thread.h"
+#include "tee/dynamic.h"
 #include "tee/runtime.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define ALIGNMENT 16
+#define PAGE 4096
 #define USED 0x75736564u
 #define FREE 0x66726565u
 
@@ -34,6 +36,28 @@ void tee_heap_init(uint8_t* start, size_t size)
     end = (block_t*)(start + size);
     if (size > 0)
         *first = (block_t){.size = size, .state = FREE};
+}
+
+uint64_t tee_heap_end(void)
+{
+    return (uint64_t)((uint8_t*)end - __ehdr_start);
+}
+
+/* Touching what is not there makes the host add it; here EACCEPT is what touches it. */
+bool tee_heap_grow(size_t pages)
+{
+    bool grown = true;
+
+    acquire();
+    for (; grown && pages > 0; pages--) {
+        grown = tee_heap_end() < tee_spare_end() && tee_accept(end, TEE_NEW);
+        if (grown) {
+            *end = (block_t){.size = PAGE, .state = FREE};
+            end = after(end);
+        }
+    }
+    release();
+    return grown;
 }
 
 /* The first free block with room for `need` bytes, cut to size; NULL if there is none. */

@@ -13,24 +13,25 @@
 #define TD_ENCLAVE_SIZE 32   /* bytes of address space that belong to the enclave (ELRANGE) */
 #define TD_INDEX 40          /* number of this thread, from 0 */
 #define TD_GUARDS 48         /* GUARD_ bits: which of the runtime's own guards are built in */
+#define TD_SPARE_SIZE 56     /* bytes behind the heap where the host may add pages; 0 if none */
 /* The runtime keeps the rest; zero at load. */
-#define TD_RETURN_TARGET 56  /* where to leave to: the instruction after the host's EENTER */
-#define TD_HOST_RSP 64       /* the host's stack, handed back at the exit */
-#define TD_HOST_RBP 72
-#define TD_PENDING_RSP 80    /* the stack of a call that waits for its ocall; 0 if none does */
-#define TD_ARENA_BASE 88     /* untrusted memory that the host lends with each ecall */
-#define TD_ARENA_SIZE 96     /* bytes */
-#define TD_ARENA_USED 104    /* bytes already given to the ocall being prepared */
-#define TD_ON_STACK 112      /* 1 while RSP is ours and an exception can be handled on it */
-#define TD_EXCEPTION_RIP 120 /* first to second stage: where it happened; 0 if none is recorded */
-#define TD_EXCEPTION_INFO 128
-#define TD_EXCEPTION_ADDRESS 136
-#define TD_EXCEPTION_ERROR 144
-#define TD_SAVED_RSP 152     /* second stage: what it takes from the interrupted code first */
-#define TD_SAVED_FLAGS 160
-#define TD_RESUME_RIP 168    /* where an interrupted thread goes on */
-#define TD_RESUME_RSP 176
-#define TD_NOTICE 184        /* AEXNOTIFY for the save area, in the highest byte */
+#define TD_RETURN_TARGET 64  /* where to leave to: the instruction after the host's EENTER */
+#define TD_HOST_RSP 72       /* the host's stack, handed back at the exit */
+#define TD_HOST_RBP 80
+#define TD_PENDING_RSP 88    /* the stack of a call that waits for its ocall; 0 if none does */
+#define TD_ARENA_BASE 96     /* untrusted memory that the host lends with each ecall */
+#define TD_ARENA_SIZE 104    /* bytes */
+#define TD_ARENA_USED 112    /* bytes already given to the ocall being prepared */
+#define TD_ON_STACK 120      /* 1 while RSP is ours and an exception can be handled on it */
+#define TD_EXCEPTION_RIP 128 /* first to second stage: where it happened; 0 if none is recorded */
+#define TD_EXCEPTION_INFO 136
+#define TD_EXCEPTION_ADDRESS 144
+#define TD_EXCEPTION_ERROR 152
+#define TD_SAVED_RSP 160     /* second stage: what it takes from the interrupted code first */
+#define TD_SAVED_FLAGS 168
+#define TD_RESUME_RIP 176    /* where an interrupted thread goes on */
+#define TD_RESUME_RSP 184
+#define TD_NOTICE 192        /* AEXNOTIFY for the save area, in the highest byte */
 
 /* A guard that is not built in is a bug that real runtimes had. A build without it would have no code
  * for it; here a measured word of the thread data decides, so that one ELF serves for both. */

@@ -12,7 +12,7 @@
 
 /* The page at the GS base; offsets as in layout.h, checked in enter.c. */
 typedef struct {
-    uint64_t self, stack_top, heap, heap_size, enclave_size, index, guards;
+    uint64_t self, stack_top, heap, heap_size, enclave_size, index, guards, spare_size;
     uint64_t return_target, host_rsp, host_rbp, pending_rsp;
     uint64_t arena_base, arena_size, arena_used;
     uint64_t on_stack, exception_rip, exception_info, exception_address, exception_error;
@@ -46,6 +46,10 @@ void tee_handle_notice(void);
 /* relocate.c, heap.c */
 void tee_relocate(void);
 void tee_heap_init(uint8_t* start, size_t size);
+uint64_t tee_heap_end(void);
+
+/* dynamic.c: offset just above what the heap may grow into */
+uint64_t tee_spare_end(void);
 
 /* Generated from the EDL file: call the ecall numbered `function`; `args` is the address of its
  * marshalling struct, outside. */
