@@ -48,7 +48,7 @@ bool tee_heap_grow(size_t pages)
 {
     bool grown = true;
 
-    acquire();
+    oe_spin_lock(&lock);
     for (; grown && pages > 0; pages--) {
         grown = tee_heap_end() < tee_spare_end() && tee_accept(end, TEE_NEW);
         if (grown) {
@@ -56,7 +56,7 @@ bool tee_heap_grow(size_t pages)
             end = after(end);
         }
     }
-    release();
+    oe_spin_unlock(&lock);
     return grown;
 }
 
