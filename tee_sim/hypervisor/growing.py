@@ -155,13 +155,13 @@ class Growing:
     def _pages(self, gva: int, pages: int) -> list[tuple[int, int]]:
         """Offset and physical address of each page of a range."""
         first = gva - self.guest.base
-        offsets = range(first, first + pages * PAGE, PAGE)
-        for offset in offsets:
+        found = []
+        for offset in range(first, first + pages * PAGE, PAGE):
             self.driver.swap.load(self.guest, offset)
-        missing = next((offset for offset in offsets if offset not in self.guest.pages), None)
-        if missing is not None:
-            raise UsageError(f"the enclave has no page at offset {missing:#x}")
-        return [(offset, self.guest.pages[offset]) for offset in offsets]
+            if offset not in self.guest.pages:
+                raise UsageError(f"the enclave has no page at offset {offset:#x}")
+            found.append((offset, self.guest.pages[offset]))
+        return found
 
     def _track(self) -> None:
         """Make sure that no TLB holds a page as it was: then the enclave can accept."""
