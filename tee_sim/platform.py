@@ -16,10 +16,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from tee_sim.abi.elf import MAGIC
 from tee_sim.abi.image import Image, measure
-from tee_sim.abi.sgx import AttributesMask
+from tee_sim.abi.sgx import Attributes, AttributesMask
 from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.abi.sgxs import read_sgxs
+from tee_sim.abi.signed import read_signed
 from tee_sim.checks import PATCH_LEVEL, Check, Checks
 from tee_sim.errors import UsageError
 from tee_sim.html import table
@@ -275,19 +277,30 @@ class Platform:
         """Load an enclave that was not built here: no EDL, entered with `Guest.enter`.
 
         Args:
-            image: its pages, or an SGXS stream.
-            sigstruct: its author's signature; None signs it with the teaching key.
+            image: its pages, an SGXS stream, or a file that Intel's SGX SDK signed.
+            sigstruct: its author's signature; None takes the one in the file, and where there is
+                none signs it with the teaching key.
             debug: ask for a debug enclave.
 
         Raises:
-            LayoutError: the stream is no SGXS.
+            LayoutError: the bytes are neither.
             SGXError, Fault: the processor refused it.
         """
-        if isinstance(image, bytes):
+        attributes, miscselect = production(debug=debug), None
+        if isinstance(image, bytes) and image.startswith(MAGIC):
+            signed = read_signed(image)
+            image, sigstruct = signed.image, sigstruct or signed.sigstruct
+            # As Intel's loader: what the file wants and the processor has.
+            wanted = signed.metadata.attributes
+            attributes = Attributes(
+                flags=wanted.flags.with_(debug=debug), xfrm=wanted.xfrm & attributes.xfrm
+            )
+            miscselect = sigstruct.miscselect
+        elif isinstance(image, bytes):
             image = read_sgxs(image)
         if sigstruct is None and self.tee.target == "sgx":
             sigstruct = signature(self.measurement(image), debug)
-        return self.host.launch(Launch("image", image, sigstruct, production(debug=debug)))
+        return self.host.launch(Launch("image", image, sigstruct, attributes, miscselect))
 
     def measurement(self, image: Image) -> bytes:
         """MRENCLAVE that this kind of processor gives the image: what its author signs.

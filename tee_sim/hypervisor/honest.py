@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tee_sim.abi.image import Image
-from tee_sim.abi.sgx import Attributes
+from tee_sim.abi.sgx import Attributes, MiscSelect
 from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.hypervisor.guest import Guest
 from tee_sim.hypervisor.memory import AddressSpace, FrameAllocator
@@ -17,12 +17,13 @@ from tee_sim.machine.machine import Machine
 
 @dataclass(frozen=True)
 class Launch:
-    """What a customer hands to the host: an image, its author's signature, and attributes."""
+    """What a customer hands to the host: an image, its author's signature, and SECS fields."""
 
     name: str
     image: Image
     sigstruct: SIGSTRUCT | None
     attributes: Attributes | None = None
+    miscselect: MiscSelect | None = None
 
 
 class Host:
@@ -57,4 +58,11 @@ class Host:
             launch = change(launch)
         if self.sgx is None:
             return PlainGuest(self, launch.image)
-        return SGXGuest(self, self.sgx, launch.image, launch.sigstruct, launch.attributes)
+        return SGXGuest(
+            self,
+            self.sgx,
+            launch.image,
+            launch.sigstruct,
+            launch.attributes,
+            miscselect=launch.miscselect,
+        )

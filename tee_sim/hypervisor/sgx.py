@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tee_sim.abi.image import Image
-from tee_sim.abi.sgx import SECS, AttributeFlags, Attributes, SecinfoFlags
+from tee_sim.abi.sgx import SECS, AttributeFlags, Attributes, MiscSelect, SecinfoFlags
 from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.checks import Check
 from tee_sim.errors import Fault, InvalidOpcode, SGXError, UsageError
@@ -110,6 +110,7 @@ class SGXGuest(Guest):
         sigstruct: its author's signature; None leaves the enclave uninitialised.
         attributes: ATTRIBUTES to create it with.
         base: linear address of ELRANGE.
+        miscselect: MISCSELECT to create it with; None for none.
 
     Attributes:
         enclave: the processor's view of it.
@@ -127,6 +128,7 @@ class SGXGuest(Guest):
         sigstruct: SIGSTRUCT | None,
         attributes: Attributes | None = None,
         base: int = ENCLAVE_BASE,
+        miscselect: MiscSelect | None = None,
     ) -> None:
         super().__init__(host, image, base)
         self.driver = driver
@@ -141,6 +143,7 @@ class SGXGuest(Guest):
                     size=image.size,
                     baseaddr=base,
                     ssaframesize=image.ssaframesize,
+                    miscselect=miscselect or MiscSelect(),
                     attributes=attributes or production(),
                 ),
             )
