@@ -28,6 +28,9 @@ MAX_IMAGE = 256 * MIB
 """Largest address that a segment may reach."""
 
 MAX_HEADERS = 64
+MAX_ROWS = 1 << 20
+"""Most entries of any table that are read."""
+
 _CLASS64, _LITTLE, _CURRENT = 2, 1, 1
 _GABI: Final = "System V ABI, "
 
@@ -268,6 +271,8 @@ def require_shared_object(file: File) -> None:
 
 
 def _table(data: bytes, kind: type[_Entry], offset: int, count: int, what: str) -> Iterator[_Entry]:
+    if count > MAX_ROWS:
+        raise LayoutError(f"{what} at {offset:#x}: more than {MAX_ROWS} entries")
     if offset + count * kind.SIZE > len(data):
         raise Truncated(f"{what} at {offset:#x} reaches beyond the {len(data)} bytes of the file")
     for start in range(offset, offset + count * kind.SIZE, kind.SIZE):

@@ -40,6 +40,9 @@ ELRANGE_GAP = 10
 ROW = 32
 """Bytes of a row of either table."""
 
+MAX_SIZE = 1 << 16
+"""Most bytes of one metadata that are read; the signing tool has room for 0x5000."""
+
 _NOTE_HEAD = 12
 
 
@@ -233,10 +236,11 @@ def read_metadata(file: File) -> list[SignedMetadata]:
     found: list[SignedMetadata] = []
     while stop - start >= Metadata.SIZE and unpack_from("<Q", data, start)[0] == MAGIC:
         head = Metadata.unpack(data[start : start + Metadata.SIZE])
-        if not Metadata.SIZE <= head.size <= stop - start:
+        most = min(stop - start, MAX_SIZE)
+        if not Metadata.SIZE <= head.size <= most:
             raise LayoutError(
                 f"metadata says that it has {head.size} bytes; between {Metadata.SIZE} and "
-                f"{stop - start} are possible"
+                f"{most} are possible"
             )
         found.append(SignedMetadata(head, data[start : start + head.size], start))
         start += head.size
