@@ -210,7 +210,7 @@ def importing() -> float:
     """
     dependencies = (
         "import unicorn, capstone, lark, numpy, rich.table, rich.progress, typer, "
-        "cryptography.hazmat.primitives.asymmetric.rsa, "
+        "elftools.elf.elffile, cryptography.hazmat.primitives.asymmetric.rsa, "
         "cryptography.hazmat.primitives.serialization, cryptography.hazmat.primitives.ciphers"
     )
 

@@ -31,7 +31,7 @@ from tee_sim.units import PAGE
 
 Table: TypeAlias = Struct | Sequence[Row]
 
-_MACHINES = {elf.X86_64: "x86-64"}
+_MOST_SEGMENTS = 64
 
 
 def recognise(data: bytes, name: str = "") -> list[tuple[str, Table]]:
@@ -132,15 +132,16 @@ def _sgxs(data: bytes) -> list[tuple[str, Table]]:
 def _elf(data: bytes) -> list[tuple[str, Table]]:
     """A short summary of an ELF file: what it is for, what is loaded where, and its metadata."""
     file = elf.read(data)
-    machine = _MACHINES.get(file.header.machine, str(file.header.machine))
+    bits, entry = file.elf.elfclass, file.elf.header.e_entry
     header = [
-        Row(18, 2, "machine", machine, "processor"),
-        Row(24, 8, "entry", file.header.entry, "where execution starts"),
+        Row(4, 1, "class", f"{bits}-bit", "size of an address"),
+        Row(18, 2, "machine", file.elf.get_machine_arch(), "processor"),
+        Row(24, bits // 8, "entry", entry, "where execution starts"),
         Row(0, len(data), "sha256", hashlib.sha256(data).digest(), "digest of the whole file"),
     ]
     tables: list[tuple[str, Table]] = [
         ("ELF: a program", header),
-        ("Its segments", [_segment(program) for program in file.programs]),
+        ("Its segments", [_segment(program) for program in file.programs[:_MOST_SEGMENTS]]),
     ]
     if is_signed(file):
         for metadata in read_metadata(file):
@@ -148,18 +149,18 @@ def _elf(data: bytes) -> list[tuple[str, Table]]:
     return tables
 
 
-def _segment(program: elf.ProgramHeader) -> Row:
-    known = program.type in set(elf.SegmentType)
+def _segment(program: Any) -> Row:
+    kind, flags = program.p_type, program.p_flags
     return Row(
-        program.offset,
-        program.filesz,
-        f"PT_{elf.SegmentType(program.type).name}" if known else f"{program.type:#x}",
-        _rights(program.flags),
-        f"{program.memsz:#x} bytes at address {program.vaddr:#x}",
+        program.p_offset,
+        program.p_filesz,
+        kind if isinstance(kind, str) else f"{kind:#x}",
+        "".join(letter if flags & right else "-" for letter, right in elf.RIGHTS.items()),
+        f"{program.p_memsz:#x} bytes at address {program.p_vaddr:#x}",
     )
 
 
-def _rights(flags: elf.Rights | sgx.SecinfoFlags) -> str:
+def _rights(flags: sgx.SecinfoFlags) -> str:
     return "".join(letter if getattr(flags, letter) else "-" for letter in "rwx")
 
 

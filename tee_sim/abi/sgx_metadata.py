@@ -26,7 +26,7 @@ from tee_sim.errors import LayoutError, Truncated
 
 METADATA_H: Final = "intel/linux-sgx, metadata.h, "
 
-SECTION = b".note.sgxmeta"
+SECTION = ".note.sgxmeta"
 NOTE_NAME = b"sgx_metadata\0"
 MAGIC = 0x86A80294635D0E4C
 """`Metadata.magic_num`."""
@@ -223,16 +223,18 @@ def read_metadata(file: File) -> list[SignedMetadata]:
     """
     section = file.section(SECTION)
     if section is None:
-        raise LayoutError(f"no section {SECTION.decode()}: the file was made for no SGX SDK")
-    data, start, stop = file.data, section.offset, section.offset + section.size
-    if stop > len(data) or section.size < _NOTE_HEAD:
-        raise Truncated(f"a note of {section.size} bytes at {start:#x} in a file of {len(data)}")
-    namesz, descsz, _type = unpack_from("<III", data, start)
-    start += _NOTE_HEAD
-    if data[start : start + namesz] != NOTE_NAME or start + namesz + descsz > stop:
+        raise LayoutError(f"no section {SECTION}: the file was made for no SGX SDK")
+    data, start, size = file.data, section.sh_offset, section.sh_size
+    if start + size > len(data) or size < _NOTE_HEAD:
+        raise Truncated(f"a note of {size} bytes at {start:#x} in a file of {len(data)}")
+    (note,) = file.table("Elf_Nhdr", start, _NOTE_HEAD, "note")
+    start, stop = start + _NOTE_HEAD, start + size
+    if data[start : start + note.n_namesz] != NOTE_NAME or (
+        start + note.n_namesz + note.n_descsz > stop
+    ):
         raise LayoutError("the section .note.sgxmeta holds no whole note named sgx_metadata")
-    start += namesz
-    stop = start + descsz
+    start += note.n_namesz  # without the padding that the gABI, and so pyelftools, puts after it
+    stop = start + note.n_descsz
     found: list[SignedMetadata] = []
     while stop - start >= Metadata.SIZE and unpack_from("<Q", data, start)[0] == MAGIC:
         head = Metadata.unpack(data[start : start + Metadata.SIZE])

@@ -29,16 +29,7 @@ from itertools import pairwise
 from struct import pack
 
 from tee_sim.abi import sgx_metadata as meta
-from tee_sim.abi.elf import (
-    MAX_IMAGE,
-    Dynamic,
-    File,
-    Relocation,
-    Segment,
-    SegmentType,
-    read,
-    require_shared_object,
-)
+from tee_sim.abi.elf import MAX_IMAGE, File, Segment, read, require_shared_object
 from tee_sim.abi.image import ALL_CHUNKS, Image, ImagePage
 from tee_sim.abi.sgx import TCS, PageType, SecinfoFlags
 from tee_sim.abi.sgx_sign import SIGSTRUCT
@@ -52,7 +43,6 @@ OLDEST = 1 << 32 | 4
 """Metadata before version 1.4 numbers its regions otherwise, and is not read."""
 
 _TCS = SecinfoFlags(page_type=PageType.TCS)
-_DT_NULL, _DT_RELA, _DT_RELASZ, _DT_TEXTREL, _DT_JMPREL, _DT_PLTRELSZ = 0, 7, 8, 22, 23, 2
 _WORD = 8
 _MASK64 = (1 << 64) - 1
 
@@ -126,7 +116,7 @@ def _file_pages(file: File, metadata: meta.SignedMetadata) -> Iterator[ImagePage
     patched = _patch(file.data, metadata)
     room = MAX_IMAGE // PAGE
     for header in file.programs:
-        if header.type == SegmentType.LOAD and header.memsz:
+        if header.p_type == "PT_LOAD" and header.p_memsz:
             segment = file.segment(header, patched)
             room -= len(segment.pages())
             if room < 0:
@@ -157,19 +147,18 @@ def _patch(data: bytes, metadata: meta.SignedMetadata) -> bytes:
 
 def _text_relocations(file: File) -> set[int]:
     """Numbers of the pages that relocations change, if the file says that code is among them."""
-    tags: dict[int, int] = {}
+    tags: dict[str | int, int] = {}
     for header in file.programs:
-        if header.type == SegmentType.DYNAMIC:
-            count = header.filesz // Dynamic.SIZE
-            for entry in file.table(Dynamic, header.offset, count, "dynamic section"):
-                if entry.tag == _DT_NULL:
+        if header.p_type == "PT_DYNAMIC":
+            for entry in file.table("Elf_Dyn", header.p_offset, header.p_filesz, "dynamic entry"):
+                if entry.d_tag == "DT_NULL":
                     break
-                tags[entry.tag] = entry.value
+                tags[entry.d_tag] = entry.d_val
             break
-    if _DT_TEXTREL not in tags:
+    if "DT_TEXTREL" not in tags:
         return set()
     found: set[int] = set()
-    for start, size in ((_DT_RELA, _DT_RELASZ), (_DT_JMPREL, _DT_PLTRELSZ)):
+    for start, size in (("DT_RELA", "DT_RELASZ"), ("DT_JMPREL", "DT_PLTRELSZ")):
         if start in tags and tags.get(size):
             for place in _relocated(file, tags[start], tags[size]):
                 found |= {place // PAGE, (place + _WORD - 1) // PAGE}
@@ -177,11 +166,10 @@ def _text_relocations(file: File) -> set[int]:
 
 
 def _relocated(file: File, address: int, size: int) -> Iterator[int]:
-    for section in file.sections():
-        if section.addr == address:  # as the loader finds it: the first one there
-            count = size // Relocation.SIZE
-            rows = file.table(Relocation, section.offset, count, "relocation table")
-            yield from (row.offset for row in rows if row.info & 0xFFFFFFFF)
+    for section in file.sections:
+        if section.sh_addr == address:  # as the loader finds it: the first one there
+            rows = file.table("Elf_Rela", section.sh_offset, size, "relocation")
+            yield from (row.r_offset for row in rows if row.r_info_type)
             return
     raise LayoutError(f"no section at {address:#x}, where the relocations should be")
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from tee_sim.abi.elf import File, Segment, SegmentType, Symbol, read, require_shared_object
+from tee_sim.abi.elf import File, Segment, read, require_shared_object
 from tee_sim.errors import LayoutError
 
-MAX_SYMBOLS = 1 << 16
-
-_SHT_SYMTAB = 2
 _SHN_LORESERVE = 0xFF00
-_STT_NAMED = (0, 1, 2)  # no type, object, function
+_NAMED = ("STT_NOTYPE", "STT_OBJECT", "STT_FUNC")
+_MISSING = {"PT_INTERP": "a dynamic linker", "PT_TLS": "thread-local storage"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ def read_elf(data: bytes) -> ELF:
     file = read(data)
     require_shared_object(file)
     segments = _segments(file)
-    entry = file.header.entry
+    entry = file.elf.header.e_entry
     if not any(s.x and s.start <= entry < s.start + s.size for s in segments):
         raise LayoutError(f"the entry {entry:#x} is not in an executable segment")
     end = segments[-1].start + segments[-1].size
@@ -54,11 +52,9 @@ def read_elf(data: bytes) -> ELF:
 def _segments(file: File) -> tuple[Segment, ...]:
     found: list[Segment] = []
     for header in file.programs:
-        if header.type in (SegmentType.INTERP, SegmentType.TLS):
-            interp = header.type == SegmentType.INTERP
-            what = "a dynamic linker" if interp else "thread-local storage"
-            raise LayoutError(f"it asks for {what}, which does not exist inside")
-        if header.type == SegmentType.LOAD and header.memsz > 0:
+        if header.p_type in _MISSING:
+            raise LayoutError(f"it asks for {_MISSING[header.p_type]}, which does not exist inside")
+        if header.p_type == "PT_LOAD" and header.p_memsz > 0:
             segment = file.segment(header)
             if segment.w and segment.x:
                 raise LayoutError(f"segment at {segment.start:#x} is writable and executable")
@@ -77,21 +73,18 @@ def _segments(file: File) -> tuple[Segment, ...]:
 
 
 def _symbols(file: File, end: int) -> dict[str, int]:
-    """Names inside the image; a file without a symbol table has none."""
+    """Names inside the image; a file without a symbol table has none, and none has two (gABI)."""
     symbols: dict[str, int] = {}
-    sections = file.sections()
-    for section in sections:
-        if section.type != _SHT_SYMTAB:
-            continue
-        count = section.size // Symbol.SIZE
-        if section.link >= len(sections) or count > MAX_SYMBOLS:
-            raise LayoutError(f"a symbol table of {count} entries, named by {section.link}")
-        texts = sections[section.link]
-        names = file.data[texts.offset : texts.offset + texts.size]
-        for symbol in file.table(Symbol, section.offset, count, "symbol table"):
-            start = symbol.name
-            text = names[start : names.find(b"\0", start)].decode("ascii", errors="replace")
-            inside = 0 < symbol.shndx < _SHN_LORESERVE and symbol.value < end
-            if text and inside and symbol.info & 15 in _STT_NAMED:
-                symbols.setdefault(text, symbol.value)
+    table = next((s for s in file.sections if s.sh_type == "SHT_SYMTAB"), None)
+    if table is None:
+        return symbols
+    if table.sh_link >= len(file.sections):
+        raise LayoutError(f"symbol table: its names are in section {table.sh_link}, which is none")
+    names = file.sections[table.sh_link]
+    for symbol in file.table("Elf_Sym", table.sh_offset, table.sh_size, "symbol"):
+        place = symbol.st_shndx  # a name for numbers that are no section
+        inside = isinstance(place, int) and place < _SHN_LORESERVE and symbol.st_value < end
+        if inside and symbol.st_info.type in _NAMED:
+            symbols.setdefault(file.text(names, symbol.st_name), symbol.st_value)
+    symbols.pop("", None)
     return symbols

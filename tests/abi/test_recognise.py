@@ -77,7 +77,7 @@ def test_a_program_is_summarised() -> None:
     assert isinstance(header, Sequence)
     assert isinstance(segments, Sequence)
     values = {row.name: row.value for row in header}
-    assert (values["machine"], values["entry"]) == ("x86-64", 0x401000)
+    assert (values["class"], values["machine"], values["entry"]) == ("64-bit", "x64", 0x401000)
     assert segments == [Row(0, 120, "PT_LOAD", "r-x", "0x1000 bytes at address 0x401000")]
 
 
