@@ -18,7 +18,7 @@ from struct import Struct as Codec
 from tee_sim.abi.sgx import CHUNK, TCS, PageType, SecinfoFlags
 from tee_sim.errors import LayoutError
 from tee_sim.html import table
-from tee_sim.units import PAGE, is_aligned
+from tee_sim.units import PAGE, align_down, align_up, is_aligned
 
 ALL_CHUNKS = 0xFFFF
 """`ImagePage.measured` of a page that is measured whole."""
@@ -75,6 +75,35 @@ def eextend_record(offset: int) -> bytes:
 @cache
 def _flags(page_type: PageType, r: bool, w: bool, x: bool) -> SecinfoFlags:
     return SecinfoFlags(r=r, w=w, x=x, page_type=page_type)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of the image with one set of rights.
+
+    Attributes:
+        start: offset from the image's base, in bytes.
+        size: bytes in memory; what ``content`` does not cover is zero.
+        r, w, x: readable, writable, executable.
+        content: the bytes from the file.
+    """
+
+    start: int
+    size: int
+    r: bool
+    w: bool
+    x: bool
+    content: bytes
+
+    def pages(self) -> range:
+        """Offsets of the pages that it lies on."""
+        return range(align_down(self.start), align_up(self.start + self.size), PAGE)
+
+    def page(self, offset: int) -> bytes:
+        """The 4096 bytes of the page at ``offset``; outside the segment they are zero."""
+        low = offset - self.start
+        part = self.content[max(low, 0) : max(low + PAGE, 0)]
+        return (bytes(max(-low, 0)) + part).ljust(PAGE, b"\0")[:PAGE]
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from itertools import pairwise
 from struct import pack
 
 from tee_sim.abi import sgx_metadata as meta
-from tee_sim.abi.elf import MAX_IMAGE, File, Segment, read, require_shared_object
-from tee_sim.abi.image import ALL_CHUNKS, Image, ImagePage
+from tee_sim.abi.elf import MAX_IMAGE, File, read, require_shared_object
+from tee_sim.abi.image import ALL_CHUNKS, Image, ImagePage, Segment
 from tee_sim.abi.sgx import TCS, PageType, SecinfoFlags
 from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.errors import LayoutError, Truncated, UnknownVersion

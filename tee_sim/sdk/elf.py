@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from tee_sim.abi.elf import File, Segment, read, require_shared_object
+from tee_sim.abi.elf import File, read, require_shared_object
+from tee_sim.abi.image import Segment
 from tee_sim.errors import LayoutError
 
 _SHN_LORESERVE = 0xFF00
