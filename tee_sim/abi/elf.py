@@ -27,6 +27,8 @@ MAX_IMAGE = 256 * MIB
 """Largest address that a segment may reach."""
 
 MAX_PROGRAMS = 64
+"""Most program headers of a program, and most that are shown."""
+
 MAX_NAME = 1 << 12
 MAX_ROWS = 1 << 16
 """Most entries of any table that are read."""

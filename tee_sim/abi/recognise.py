@@ -31,8 +31,6 @@ from tee_sim.units import PAGE
 
 Table: TypeAlias = Struct | Sequence[Row]
 
-_MOST_SEGMENTS = 64
-
 
 def recognise(data: bytes, name: str = "") -> list[tuple[str, Table]]:
     """The tables in a file, each with a title.
@@ -141,7 +139,7 @@ def _elf(data: bytes) -> list[tuple[str, Table]]:
     ]
     tables: list[tuple[str, Table]] = [
         ("ELF: a program", header),
-        ("Its segments", [_segment(program) for program in file.programs[:_MOST_SEGMENTS]]),
+        ("Its segments", [_segment(program) for program in file.programs[: elf.MAX_PROGRAMS]]),
     ]
     if is_signed(file):
         for metadata in read_metadata(file):
