@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tee_sim import attacks
     from tee_sim.attacks import Outcome
-    from tee_sim.platform import TEES, Platform
+    from tee_sim.platform import Platform
+    from tee_sim.tees import TEES
 
 __version__ = "0.1.0"
 

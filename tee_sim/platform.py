@@ -11,16 +11,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from tee_sim.abi.elf import MAGIC
 from tee_sim.abi.image import PLAIN, Identity, Image, measure
-from tee_sim.abi.sgx import AttributesMask, MiscSelect
+from tee_sim.abi.sgx import Attributes, AttributesMask, MiscSelect
 from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.abi.sgxs import read_sgxs
-from tee_sim.checks import PATCH_LEVEL, Check, Checks
+from tee_sim.abi.signed import read_signed
+from tee_sim.checks import PATCH_LEVEL, Checks
 from tee_sim.errors import UsageError
 from tee_sim.html import table
 from tee_sim.hypervisor.guest import Guest
@@ -31,69 +33,18 @@ from tee_sim.hypervisor.plain import Unprotected
 from tee_sim.hypervisor.sgx import SGXDriver, SGXGuest, production
 from tee_sim.machine.cpu import DEFAULT_BUDGET
 from tee_sim.machine.dram import DRAM
-from tee_sim.machine.encryption import TREE_CHECKS, XTS, XTS_CHECKS, Engine
+from tee_sim.machine.encryption import XTS, Engine
 from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.machine import Machine, Monitor
-from tee_sim.machine.voltage import VOLTAGE_LOCK, Voltage
-from tee_sim.monitors.sgx.checks import CHECKS as SGX_CHECKS
+from tee_sim.machine.voltage import Voltage
 from tee_sim.monitors.sgx.processor import LAUNCH_CONTROL, LOCKED, SGX, SGX_ENABLE, cpusvn
 from tee_sim.monitors.sgx.sigstruct import load_attacker_key, load_signing_key, sign
 from tee_sim.sdk import guards
 from tee_sim.sdk.host import COMMAND_EXCEPTION, EXIT_RESUME, Callback, Enclave
 from tee_sim.sdk.image import Program, load_program
+from tee_sim.tees import TEES
 from tee_sim.trace import Event, Recorder
 from tee_sim.units import MIB, PAGE, align_up
-
-
-@dataclass(frozen=True)
-class TEE:
-    """One column of the attack matrix.
-
-    Attributes:
-        name: what `Platform` is given.
-        title: what is shown.
-        checks: the named checks that it has.
-        target: which form of a program runs on it.
-        memory: in one sentence, how its memory is protected.
-    """
-
-    name: str
-    title: str
-    checks: tuple[Check, ...]
-    target: str
-    memory: str
-
-    def __repr__(self) -> str:
-        return f"<TEE {self.name}: {self.title}, {len(self.checks)} named checks>"
-
-    def _repr_html_(self) -> str:
-        rows = [("title", self.title), ("memory", self.memory)]
-        return table(
-            f"TEE {self.name}", rows + [(check.name, check.title) for check in self.checks]
-        )
-
-
-TEES = {
-    tee.name: tee
-    for tee in (
-        TEE("none", "no TEE", (), "none", "none: memory is plaintext and the kernel's"),
-        TEE(
-            "sgx-mee",
-            "SGX (client, integrity tree)",
-            (*SGX_CHECKS, *TREE_CHECKS, VOLTAGE_LOCK, *guards.GUARDS),
-            "sgx",
-            "counter mode, a MAC for each line, a tree of counters rooted on the die",
-        ),
-        TEE(
-            "sgx-tme",
-            "SGX (server, no tree)",
-            SGX_CHECKS + XTS_CHECKS + guards.GUARDS,
-            "sgx",
-            "AES-XTS with one key for all memory; no integrity, no freshness",
-        ),
-    )
-}
-"""The platforms, in the order of the matrix."""
 
 MEMORY, EPC_SIZE = 256 * MIB, 96 * MIB
 ALL_BITS = (1 << 64) - 1
@@ -350,19 +301,30 @@ class Platform:
         """Load an enclave that was not built here: no EDL, entered with `Guest.enter`.
 
         Args:
-            image: its pages, or an SGXS stream.
-            sigstruct: its author's signature; None signs it with the teaching key.
+            image: its pages, an SGXS stream, or a file that Intel's SGX SDK signed.
+            sigstruct: its author's signature; None takes the one in the file, and where there is
+                none signs it with the teaching key.
             debug: ask for a debug enclave.
 
         Raises:
-            LayoutError: the stream is no SGXS.
+            LayoutError: the bytes are neither.
             SGXError, Fault: the processor refused it.
         """
-        if isinstance(image, bytes):
+        attributes, identity = production(debug=debug), PLAIN
+        if isinstance(image, bytes) and image.startswith(MAGIC):
+            signed = read_signed(image)
+            image, sigstruct = signed.image, sigstruct or signed.sigstruct
+            # As Intel's loader: what the file wants and the processor has.
+            wanted = signed.metadata.attributes
+            attributes = Attributes(
+                flags=wanted.flags.with_(debug=debug), xfrm=wanted.xfrm & attributes.xfrm
+            )
+            identity = Identity(miscselect=sigstruct.miscselect)
+        elif isinstance(image, bytes):
             image = read_sgxs(image)
         if sigstruct is None and self.tee.target == "sgx":
             sigstruct = signature(self.measurement(image), debug)
-        return self.host.launch(Launch("image", image, sigstruct, production(debug=debug)))
+        return self.host.launch(Launch("image", image, sigstruct, attributes, identity))
 
     def measurement(self, image: Image) -> bytes:
         """MRENCLAVE that this kind of processor gives the image: what its author signs.

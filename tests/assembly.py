@@ -16,19 +16,9 @@ from tee_sim.abi.sgx import KEYREQUEST, REPORT, TARGETINFO, TCS, Attributes, Pag
 from tee_sim.errors import EnclaveLost
 from tee_sim.hypervisor.guest import ENCLAVE_BASE, RETURN_ADDRESS
 from tee_sim.hypervisor.sgx import SGXGuest
-from tee_sim.machine.cpu import (
-    FLAGS_INITIAL,
-    RAX,
-    RBX,
-    RCX,
-    RDX,
-    REGISTER_NAMES,
-    RFLAGS,
-    RIP,
-    LogicalProcessor,
-    Stop,
-)
+from tee_sim.machine.cpu import LogicalProcessor, Stop
 from tee_sim.machine.paging import ADDRESS_MASK, PRESENT
+from tee_sim.machine.registers import FLAGS_INITIAL, RAX, RBX, RCX, RDX, REGISTER_NAMES, RFLAGS, RIP
 from tee_sim.monitors.sgx.enclu import Leaf
 from tee_sim.platform import Platform, signature
 from tee_sim.units import PAGE

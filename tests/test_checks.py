@@ -9,7 +9,7 @@ from attacks.walk import problem, proofs
 from tee_sim.attacks import ATTACKS, Attack
 from tee_sim.attacks.matrix import register
 from tee_sim.checks import Check
-from tee_sim.platform import TEES
+from tee_sim.tees import TEES
 from test_imports import TREES
 
 CHECKS = [check for check, _ in register()]

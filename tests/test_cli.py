@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 import tee_sim
+from signed_files import signed_file
 from tee_sim.abi.image import measure
 from tee_sim.abi.sgxs import write_sgxs
 from tee_sim.attacks import ATTACKS, VERDICTS
@@ -257,6 +258,25 @@ def test_measure_says_what_it_assumes_about_a_bare_elf_file(tmp_path: Path) -> N
     assert "assuming heap_pages = 16, stack_pages = 4, threads = 1" in result.stderr
 
 
+def test_measure_of_a_signed_enclave_says_whether_it_is_the_one_that_was_signed(
+    tmp_path: Path,
+) -> None:
+    path, good = tmp_path / "enclave.signed.so", signed_file()
+    path.write_bytes(good.data)
+    mrenclave = good.mrenclave.hex()
+    assert ok("measure", str(path)).splitlines() == [
+        f"MRENCLAVE {mrenclave}",
+        f"ENCLAVEHASH {mrenclave} (signed, and agrees)",
+    ]
+    path.write_bytes(good.changed("template", b"\xff", 112))
+    found = json.loads(ok("measure", str(path), "--json"))
+    assert found["enclavehash"] == mrenclave != found["value"]
+    assert found["agrees"] is False
+    assert f"ENCLAVEHASH {mrenclave} (signed, and DIFFERS)" in ok("measure", str(path))
+    path.write_bytes(good.changed("metadata", b"\0"))
+    assert "not signed yet" in refused(2, "measure", str(path))
+
+
 def test_measure_refuses_what_is_no_enclave(tmp_path: Path) -> None:
     for content in (b"", b"\x7fELF", b"ECREATE\0", b"UNSIZED\0" + bytes(56), os.urandom(100)):
         (tmp_path / "file").write_bytes(content)
@@ -285,12 +305,31 @@ def test_inspect_shows_every_value_whole(tmp_path: Path) -> None:
     fields = {line.split()[2]: line.split() for line in lines[2:]}
     assert fields["enclavehash"][:4] == ["0x03c0", "32", "enclavehash", bytes(range(32)).hex()]
     assert fields["modulus"][3] == sigstruct.modulus.hex()
+    assert fields["MRSIGNER"][3] == sha256(sigstruct.modulus).hexdigest()
+    assert fields["signature"][3] == "valid"
+
+
+@pytest.mark.parametrize("field", ["isvsvn", "q1", "q2", "signature"])
+def test_inspect_says_what_is_wrong_with_a_sigstruct(field: str, tmp_path: Path) -> None:
+    good = signature(bytes(32))
+    wrong = 9 if field == "isvsvn" else bytes(384)
+    (tmp_path / "sigstruct").write_bytes(good.with_(**{field: wrong}).pack())
+    said = "SIGNATURE" if field == "isvsvn" else field.upper()
+    assert f"NOT valid: SIGSTRUCT.{said}: " in ok("inspect", str(tmp_path / "sigstruct"))
 
 
 def test_inspect_shows_sgxs_and_elf(tmp_path: Path) -> None:
     (tmp_path / "a.sgxs").write_bytes(write_sgxs(load_program("vault").image))
     assert VAULT in ok("inspect", str(tmp_path / "a.sgxs"))
     assert "PT_LOAD" in ok("inspect", str(PROGRAMS / "vault" / "vault.sgx.elf"))
+
+
+def test_inspect_shows_a_signed_enclave_with_its_checked_signature(tmp_path: Path) -> None:
+    (tmp_path / "enclave.signed.so").write_bytes(signed_file().data)
+    shown = ok("inspect", str(tmp_path / "enclave.signed.so"))
+    for title in ("Metadata of a signed enclave, version 2.4", "SIGSTRUCT at", "Layout of version"):
+        assert title in shown
+    assert shown.count("  valid  ") == 2  # one signature for each metadata
 
 
 def test_inspect_on_a_terminal_folds_long_values_and_drops_nothing(

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
-from assembly import RDRAND_RAX, image, leave, mov
+from assembly import RDRAND_RAX, add, image, leave, load_from, mov
+from signed_files import GLOBAL_DATA, PATCHED, signed_file
 from tee_sim import Platform
 from tee_sim.abi.image import measure
 from tee_sim.errors import SGXError, TeeSimError, UsageError
 from tee_sim.hypervisor.sgx import SGXGuest
-from tee_sim.platform import TEES, signature
+from tee_sim.machine.registers import RDI, RDX, RSI
+from tee_sim.platform import signature
+from tee_sim.tees import TEES
 from tee_sim.units import MIB, PAGE
 
 SMALL: dict[str, Any] = {"memory": 24 * MIB, "epc": 2 * MIB}
@@ -103,6 +106,38 @@ def test_a_signature_for_debugging_is_for_debugging_alone(debug: bool) -> None:
 def test_a_stream_that_is_no_sgxs_is_refused(data: bytes) -> None:
     with pytest.raises(TeeSimError):
         Platform("sgx-tme", **SMALL).load(data)
+
+
+READ = 0x4000_0000 + GLOBAL_DATA
+ECHO = add(RDI, 5) + load_from(RSI, READ) + load_from(RDX, 0x4000_0000 + 0x11000) + leave()
+
+
+@pytest.mark.parametrize("tee", ["sgx-mee", "sgx-tme"])
+def test_a_file_that_intels_sdk_signed_is_loaded_as_it_was_signed_and_entered(tee: str) -> None:
+    file = signed_file(ECHO)
+    guest = Platform(tee, **SMALL).load(file.data)
+    assert isinstance(guest, SGXGuest)
+    secs = guest.enclave.secs
+    assert secs.mrenclave == file.mrenclave
+    assert (secs.isvprodid, secs.isvsvn, secs.ssaframesize) == (7, 3, 1)
+    assert (secs.miscselect, secs.attributes.xfrm) == (1, 3)  # EXINFO; AVX is not there
+    word = int.from_bytes(PATCHED[:8], "little")
+    for thread in range(5):  # each with a TCS of its own
+        assert guest.enter(thread, 7) == (12, word, 0xCCCCCCCCCCCCCCCC)
+
+
+def test_debugging_a_signed_enclave_is_the_choice_of_the_host_if_its_author_left_it() -> None:
+    guest = Platform("sgx-tme", **SMALL).load(signed_file().data, debug=True)
+    assert isinstance(guest, SGXGuest)
+    assert guest.enclave.secs.attributes.flags.debug
+
+
+def test_a_signed_enclave_with_another_measurement_is_refused() -> None:
+    host, file = Platform("sgx-tme", **SMALL), signed_file(enclavehash=bytes(32))
+    with pytest.raises(SGXError) as error:
+        host.load(file.data)
+    assert error.value.code == 4
+    host.load(file.data, signature(file.mrenclave)).enter(0)  # signed again, by somebody else
 
 
 def test_events_are_recorded_on_request_alone() -> None:

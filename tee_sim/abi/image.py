@@ -26,7 +26,7 @@ from tee_sim.abi.sgx import (
 )
 from tee_sim.errors import LayoutError
 from tee_sim.html import table
-from tee_sim.units import PAGE, is_aligned
+from tee_sim.units import PAGE, align_down, align_up, is_aligned
 
 ALL_CHUNKS = 0xFFFF
 """`ImagePage.measured` of a page that is measured whole."""
@@ -127,6 +127,35 @@ class Identity:
 
 PLAIN = Identity()
 """The identity of a program whose author says nothing."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of the image with one set of rights.
+
+    Attributes:
+        start: offset from the image's base, in bytes.
+        size: bytes in memory; what ``content`` does not cover is zero.
+        r, w, x: readable, writable, executable.
+        content: the bytes from the file.
+    """
+
+    start: int
+    size: int
+    r: bool
+    w: bool
+    x: bool
+    content: bytes
+
+    def pages(self) -> range:
+        """Offsets of the pages that it lies on."""
+        return range(align_down(self.start), align_up(self.start + self.size), PAGE)
+
+    def page(self, offset: int) -> bytes:
+        """The 4096 bytes of the page at ``offset``; outside the segment they are zero."""
+        low = offset - self.start
+        part = self.content[max(low, 0) : max(low + PAGE, 0)]
+        return (bytes(max(-low, 0)) + part).ljust(PAGE, b"\0")[:PAGE]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Tell what a file holds, and lay its bytes out as tables.
 
-SIGSTRUCT, SGXS and ELF say themselves what they are. The other structures have no magic number:
-they are known by their size, and by values that no processor would write or accept otherwise.
-Where two fit, both are given.
+SIGSTRUCT, SGXS and ELF say themselves what they are; an ELF file may be a signed enclave. The
+other structures have no magic number: they are known by their size, and by values that no
+processor would write or accept otherwise. Where two fit, both are given.
 """
 
 from __future__ import annotations
@@ -10,25 +10,26 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from io import BytesIO
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-from tee_sim.abi import sgx
+from tee_sim.abi import elf, sgx
 from tee_sim.abi.image import ECREATE_TAG, measure
 from tee_sim.abi.layout import Row, Struct
+from tee_sim.abi.sgx_metadata import (
+    LayoutEntry,
+    LayoutGroup,
+    LayoutId,
+    SignedMetadata,
+    is_signed,
+    read_metadata,
+    version,
+)
 from tee_sim.abi.sgx_sign import EINITTOKEN, HEADER, SIGSTRUCT
 from tee_sim.abi.sgxs import UNSIZED_TAG, EAddRecord, UnsizedRecord, read_records, read_sgxs
 from tee_sim.errors import LayoutError
 from tee_sim.units import PAGE
 
-if TYPE_CHECKING:
-    from elftools.elf.segments import Segment
-
 Table: TypeAlias = Struct | Sequence[Row]
-
-_ELF_MAGIC = b"\x7fELF"
-_MOST_SEGMENTS = 64
-_RIGHTS = (("r", 4), ("w", 2), ("x", 1))
 
 
 def recognise(data: bytes, name: str = "") -> list[tuple[str, Table]]:
@@ -41,7 +42,7 @@ def recognise(data: bytes, name: str = "") -> list[tuple[str, Table]]:
         return [("SIGSTRUCT: a signed enclave's certificate", SIGSTRUCT.unpack(data))]
     if data.startswith((ECREATE_TAG, UNSIZED_TAG)):
         return _sgxs(data)
-    if data.startswith(_ELF_MAGIC):
+    if data.startswith(elf.MAGIC):
         return _elf(data)
     found: list[tuple[str, Table]] = []
     for title, kind, plausible in _BY_SIZE:
@@ -115,31 +116,72 @@ def _sgxs(data: bytes) -> list[tuple[str, Table]]:
 
 
 def _elf(data: bytes) -> list[tuple[str, Table]]:
-    """A short summary of an ELF file: what it is for, and what is loaded where."""
-    from elftools.elf.elffile import ELFFile
+    """A short summary of an ELF file: what it is for, what is loaded where, and its metadata."""
+    file = elf.read(data)
+    bits, entry = file.elf.elfclass, file.elf.header.e_entry
+    header = [
+        Row(4, 1, "class", f"{bits}-bit", "size of an address"),
+        Row(18, 2, "machine", file.elf.get_machine_arch(), "processor"),
+        Row(24, bits // 8, "entry", entry, "where execution starts"),
+        Row(0, len(data), "sha256", hashlib.sha256(data).digest(), "digest of the whole file"),
+    ]
+    tables: list[tuple[str, Table]] = [
+        ("ELF: a program", header),
+        ("Its segments", [_segment(program) for program in file.programs[: elf.MAX_PROGRAMS]]),
+    ]
+    if is_signed(file):
+        for metadata in read_metadata(file):
+            tables += _metadata(metadata)
+    return tables
 
-    try:
-        elf = ELFFile(BytesIO(data))
-        header = [
-            Row(4, 1, "class", f"{elf.elfclass}-bit", "size of an address"),
-            Row(18, 2, "machine", elf.get_machine_arch(), "processor"),
-            Row(24, elf.elfclass // 8, "entry", elf["e_entry"], "where execution starts"),
-            Row(0, len(data), "sha256", hashlib.sha256(data).digest(), "digest of the whole file"),
-        ]
-        count = min(elf.num_segments(), _MOST_SEGMENTS)
-        segments = [_segment(elf.get_segment(index)) for index in range(count)]
-    except Exception as error:  # on a broken file the library raises errors of many kinds
-        raise LayoutError(f"an ELF file that cannot be read: {error!r}") from error
-    return [("ELF: a program", header), ("Its segments", segments)]
 
-
-def _segment(segment: Segment) -> Row:
-    flags = segment["p_flags"]
-    rights = "".join(letter if flags & mask else "-" for letter, mask in _RIGHTS)
+def _segment(program: Any) -> Row:
+    kind, flags = program.p_type, program.p_flags
     return Row(
-        segment["p_offset"],
-        segment["p_filesz"],
-        str(segment["p_type"]),
-        rights,
-        f"{segment['p_memsz']:#x} bytes at address {segment['p_vaddr']:#x}",
+        program.p_offset,
+        program.p_filesz,
+        kind if isinstance(kind, str) else f"{kind:#x}",
+        "".join(letter if flags & right else "-" for letter, right in elf.RIGHTS.items()),
+        f"{program.p_memsz:#x} bytes at address {program.p_vaddr:#x}",
     )
+
+
+def _rights(flags: sgx.SecinfoFlags) -> str:
+    return "".join(letter if getattr(flags, letter) else "-" for letter in "rwx")
+
+
+def _metadata(metadata: SignedMetadata) -> list[tuple[str, Table]]:
+    """The metadata of a signed enclave, without its signature; the signature; both tables."""
+    head = metadata.head
+    title, css = f"version {version(head)}", head.FIELDS["enclave_css"].offset
+    rows = [row for row in head.rows(metadata.position) if not row.name.startswith("enclave_css.")]
+    patches = [
+        Row(metadata.position + patch.src, patch.size, "patch", patch.dst, "where in the file")
+        for patch in metadata.patches()
+    ]
+    start = metadata.position + head.layout.offset
+    layout = [_region(start + 32 * index, row) for index, row in enumerate(metadata.layout())]
+    return [
+        (f"Metadata of a signed enclave, {title}", rows),
+        (f"SIGSTRUCT at {metadata.position + css:#x}", head.enclave_css),
+        (f"Patches of {title}: what is overwritten before loading", patches),
+        (f"Layout of {title}: what is loaded after the segments", layout),
+    ]
+
+
+def _region(position: int, row: LayoutEntry | LayoutGroup) -> Row:
+    name = LayoutId(row.id).name if row.id in set(LayoutId) else f"{row.id:#x}"
+    if isinstance(row, LayoutGroup):
+        value = f"the {row.entry_count} regions before, {row.load_times} times again"
+        return Row(position, row.SIZE, name, value, f"{row.load_step:#x} bytes further each time")
+    what = [field for field in row.attributes.FIELDS if getattr(row.attributes, field)]
+    if row.content_offset or row.content_size:
+        what.append(
+            f"{row.content_size} bytes from {row.content_offset:#x} of the metadata"
+            if row.content_offset
+            else f"filled with {row.content_size:#x}"
+        )
+    value = f"{row.page_count} page{'s' * (row.page_count != 1)} at {row.rva:#x}"
+    if row.si_flags:
+        value += f", {row.si_flags.page_type.name} {_rights(row.si_flags)}"
+    return Row(position, row.SIZE, name, value, ", ".join(what) or "no page is added")

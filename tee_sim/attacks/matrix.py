@@ -15,7 +15,8 @@ from tee_sim.attacks import ATTACKS
 from tee_sim.attacks.outcome import STOPPED, Attack, Outcome, Variant
 from tee_sim.checks import Check
 from tee_sim.errors import known
-from tee_sim.platform import TEES, Platform
+from tee_sim.platform import Platform
+from tee_sim.tees import TEES
 
 MAX_LAYERS = 8
 

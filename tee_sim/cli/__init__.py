@@ -92,10 +92,14 @@ app.command(
     )
 )(matrix)
 app.command(epilog=examples("checks", "checks --json"))(checks)
-app.command(epilog=examples("measure vault", "measure my_program/", "measure a.sgxs --json"))(
-    measure
-)
-app.command(epilog=examples("inspect enclave.sgxs", "inspect sigstruct.bin"))(inspect)
+app.command(
+    epilog=examples(
+        "measure vault", "measure my_program/", "measure a.sgxs --json", "measure enclave.signed.so"
+    )
+)(measure)
+app.command(
+    epilog=examples("inspect enclave.sgxs", "inspect sigstruct.bin", "inspect enclave.signed.so")
+)(inspect)
 app.command(
     epilog=examples(
         "run vault make_secret 1234 --platform sgx-mee",

@@ -37,9 +37,10 @@ def run(
     for buffers and strings @FILE is the bytes of a file, hex:00ff these bytes, and anything else
     the text itself. Bytes that come out are printed in hexadecimal.
     """
-    from tee_sim.platform import TEES, Platform
+    from tee_sim.platform import Platform
     from tee_sim.sdk.convert import Plan
     from tee_sim.sdk.image import load_program
+    from tee_sim.tees import TEES
 
     known("platform", [platform], TEES)
     built = load_program(program, TEES[platform].target)

@@ -34,7 +34,7 @@ def matrix(
     """
     from tee_sim.attacks import ATTACKS
     from tee_sim.attacks.matrix import compute
-    from tee_sim.platform import TEES
+    from tee_sim.tees import TEES
 
     columns = known("platform", platform or (), TEES) or list(TEES)
     rows = known("attack", attack or (), ATTACKS) or [a.name for a in ATTACKS.values() if a.row]

@@ -21,16 +21,9 @@ from tee_sim.errors import (
     UsageError,
 )
 from tee_sim.html import table
-from tee_sim.machine.cpu import (
-    R8,
-    R9,
-    RDI,
-    RDX,
-    REGISTER_NAMES,
-    RSI,
-    LogicalProcessor,
-    Stop,
-)
+from tee_sim.hypervisor.calls import finish
+from tee_sim.machine.cpu import LogicalProcessor, Stop
+from tee_sim.machine.registers import R8, R9, RDI, RDX, REGISTER_NAMES, RSI
 from tee_sim.units import MIB, PAGE, align_down
 
 if TYPE_CHECKING:
@@ -374,41 +367,3 @@ class Guest(ABC):
         """The thread control structure at ``offset``, as it was loaded."""
         page = next(page for page in self.image.pages if page.offset == offset)
         return TCS.unpack(page.content)
-
-
-def finish(call: Generator[None, None, T]) -> T:
-    """Make a call to its end, whatever pauses it has."""
-    while True:
-        try:
-            next(call)
-        except StopIteration as finished:
-            result: T = finished.value
-            return result
-
-
-def interleave(*calls: Generator[None, None, T]) -> list[T]:
-    """Run several calls at the same time, each for one quantum in turn.
-
-    The order is fixed by instruction counts alone, so the same calls interleave the same way.
-
-    Args:
-        calls: entries of programs (`Guest.steps`) or ecalls (``enclave.on_thread(1).f.steps()``),
-            each on a logical processor of its own.
-
-    Returns:
-        What each call returned, in the order given: for an entry RDI, RSI and RDX.
-    """
-    results: dict[int, T] = {}
-    running = dict(enumerate(calls))
-    try:
-        while running:
-            for index, call in list(running.items()):
-                try:
-                    next(call)
-                except StopIteration as finished:
-                    results[index] = finished.value
-                    del running[index]
-    finally:
-        for call in running.values():
-            call.close()
-    return [results[index] for index in range(len(calls))]

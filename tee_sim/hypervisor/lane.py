@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 from tee_sim.errors import UsageError
-from tee_sim.hypervisor.guest import Guest, Result, Steps, finish
+from tee_sim.hypervisor.calls import finish
+from tee_sim.hypervisor.guest import Guest, Result, Steps
 from tee_sim.units import align_down
 
 

@@ -15,8 +15,9 @@ from tee_sim.errors import Fault, PageFault, UsageError
 from tee_sim.html import table
 from tee_sim.hypervisor.guest import Guest, Handler
 from tee_sim.hypervisor.honest import Host, Launch
-from tee_sim.machine.cpu import FLAGS_INITIAL, REGISTER_NAMES, RFLAGS, RIP, LogicalProcessor
+from tee_sim.machine.cpu import LogicalProcessor
 from tee_sim.machine.paging import ADDRESS_MASK, FLAGS, PRESENT
+from tee_sim.machine.registers import FLAGS_INITIAL, REGISTER_NAMES, RFLAGS, RIP
 from tee_sim.units import PAGE
 
 CODE_ADDRESS = 0x0900_0000

@@ -14,9 +14,10 @@ from tee_sim.abi.image import Image, ImagePage
 from tee_sim.abi.sgx import PageType
 from tee_sim.errors import Fault, InvalidOpcode
 from tee_sim.hypervisor.guest import Guest
-from tee_sim.machine.cpu import FLAGS_INITIAL, FSBASE, GSBASE, RFLAGS, RIP, LogicalProcessor, Stop
+from tee_sim.machine.cpu import LogicalProcessor, Stop
 from tee_sim.machine.encryption import Engine
 from tee_sim.machine.paging import Walk
+from tee_sim.machine.registers import FLAGS_INITIAL, FSBASE, GSBASE, RFLAGS, RIP
 
 if TYPE_CHECKING:
     from tee_sim.hypervisor.honest import Host

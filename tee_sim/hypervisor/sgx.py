@@ -19,16 +19,8 @@ from tee_sim.errors import EnclaveLost, Fault, InvalidOpcode, PageFault, SGXErro
 from tee_sim.hypervisor.guest import ENCLAVE_BASE, RETURN_ADDRESS, Guest
 from tee_sim.hypervisor.memory import FrameAllocator
 from tee_sim.hypervisor.swap import ROOT, Swapper
-from tee_sim.machine.cpu import (
-    FLAGS_INITIAL,
-    RAX,
-    RBX,
-    RCX,
-    RFLAGS,
-    RIP,
-    LogicalProcessor,
-    Stop,
-)
+from tee_sim.machine.cpu import LogicalProcessor, Stop
+from tee_sim.machine.registers import FLAGS_INITIAL, RAX, RBX, RCX, RFLAGS, RIP
 from tee_sim.monitors.sgx import (
     building,
     debugging,

@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Final
+from typing import Any
 
 from tee_sim.errors import Fault, InvalidOpcode, PageFault, UsageError
 from tee_sim.machine import fxsave, paging
@@ -33,19 +33,9 @@ from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.exceptions import exception, refusal
 from tee_sim.machine.mmu import ABORT_BASE, MMU
 from tee_sim.machine.paging import FETCH, PFEC_FETCH
+from tee_sim.machine.registers import RAX, RBX, RCX, RDX, REGISTER_NAMES, RIP
 from tee_sim.machine.watchdog import INSTRUCTIONS_PER_SECOND, Watchdog, cpu_time_of
 from tee_sim.units import PAGE
-
-RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
-R8, R9, R10, R11, R12, R13, R14, R15, RFLAGS, RIP, FSBASE, GSBASE = range(8, 20)
-REGISTER_NAMES: Final = (
-    "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15 rflags rip fsbase gsbase"
-).split()
-"""Order of a register list everywhere: that of the SGX save area (GPRSGX)."""
-
-FLAGS_INITIAL = 0x202
-FLAGS_ARITHMETIC = 0x8D5
-"""CF, PF, AF, ZF, SF, OF."""
 
 DEFAULT_BUDGET = 2_000_000_000
 """Instructions that one run may take."""
@@ -305,8 +295,7 @@ class LogicalProcessor:
             fault.address = max(page, values[RIP])
             return
         code = self.mmu.peek(self, values[RIP], MAX_INSTRUCTION)
-        named = dict(zip(REGISTER_NAMES, values, strict=True))
-        fault.address = first_byte_touched(code, page, named.__getitem__)
+        fault.address = first_byte_touched(code, page, lambda r: values[REGISTER_NAMES.index(r)])
 
     def _count_mode(self, mode: int) -> None:
         """Counting acts on code translated afterwards only, so a change drops the code cache."""
@@ -369,17 +358,12 @@ class LogicalProcessor:
                 pass  # looking at the code has moved some of it: look again
             elif code.startswith(b"\x0f\x01\xd7"):
                 self._pending, self._known = _ENCLU, values
-            elif effect := emulate(code, values, FSBASE, self.entropy):
-                values[effect.register] = effect.value
-                values[RIP] += effect.length
-                if effect.carry_only:
-                    values[RFLAGS] = values[RFLAGS] & ~FLAGS_ARITHMETIC | 1
+            elif emulate(code, values, self.entropy):
                 self._emulator.set_registers(_GPR.pack(*values))
                 return
             else:
-                self._pending = Stop(
-                    "fault", InvalidOpcode(f"illegal instruction {code[:4].hex(' ')} at {rip:#x}")
-                )
+                what = f"illegal instruction {code[:4].hex(' ')} at {rip:#x}"
+                self._pending = Stop("fault", InvalidOpcode(what))
         except Fault as fault:
             self._pending = Stop("fault", fault)
         except BaseException as error:

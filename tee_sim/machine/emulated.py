@@ -5,56 +5,42 @@ Source: Intel SDM Vol. 2, "RDRAND", "RDSEED", "RDFSBASE/RDGSBASE", "WRFSBASE/WRG
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from tee_sim.errors import GeneralProtection
 from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.paging import is_canonical
+from tee_sim.machine.registers import FLAGS_ARITHMETIC, FSBASE, RFLAGS, RIP
 
 REPEAT = b"\xf3"
 """The REP prefix, which tells RDFSBASE from its neighbours."""
 
 
-class Effect(NamedTuple):
-    """What an instruction does.
-
-    Attributes:
-        register: position of the register that it writes.
-        value: what it writes there.
-        length: bytes of the instruction.
-        carry_only: it sets CF and clears the other arithmetic flags.
-    """
-
-    register: int
-    value: int
-    length: int
-    carry_only: bool
-
-
-def emulate(code: bytes, values: Sequence[int], bases: int, entropy: Entropy) -> Effect | None:
-    """Find out what one instruction does.
+def emulate(code: bytes, values: list[int], entropy: Entropy) -> bool:
+    """Execute one instruction, if it is one of ours.
 
     Args:
         code: bytes from the instruction on.
-        values: the registers; the first 16 in the order in which hardware numbers them.
-        bases: position of FS base among them; GS base is behind it.
+        values: the general registers; RIP is moved on.
         entropy: what RDRAND draws on, so that runs can be reproduced.
 
     Returns:
-        Its effect, or None if it is not one of ours.
+        Whether it was.
 
     Raises:
         GeneralProtection: a base address that is not canonical.
     """
     form = register_form(code)
     if form is None:
-        return None
+        return False
     if form.opcode == 0xC7 and form.digit in (6, 7) and form.prefix != REPEAT:
-        return _random(form, values, entropy)
-    if form.opcode == 0xAE and form.digit < 4 and form.prefix == REPEAT:
-        return _segment_base(form, values, bases)
-    return None
+        _random(form, values, entropy)
+    elif form.opcode == 0xAE and form.digit < 4 and form.prefix == REPEAT:
+        _segment_base(form, values)
+    else:
+        return False
+    values[RIP] += form.length
+    return True
 
 
 class Form(NamedTuple):
@@ -81,18 +67,18 @@ def register_form(code: bytes) -> Form | None:
     return Form(prefix, opcode[1], digit, register, size, len(prefix) + bool(rex) + 3)
 
 
-def _random(form: Form, values: Sequence[int], entropy: Entropy) -> Effect:
-    """RDRAND and RDSEED."""
+def _random(form: Form, values: list[int], entropy: Entropy) -> None:
+    """RDRAND and RDSEED: CF is set, the other arithmetic flags are cleared."""
     kept = 0 if form.size >= 4 else values[form.register] >> 16 << 16
-    drawn = int.from_bytes(entropy.take(form.size, "RDRAND"), "little")
-    return Effect(form.register, kept | drawn, form.length, True)
+    values[form.register] = kept | int.from_bytes(entropy.take(form.size, "RDRAND"), "little")
+    values[RFLAGS] = values[RFLAGS] & ~FLAGS_ARITHMETIC | 1
 
 
-def _segment_base(form: Form, values: Sequence[int], bases: int) -> Effect:
+def _segment_base(form: Form, values: list[int]) -> None:
     """RDFSBASE, RDGSBASE, WRFSBASE and WRGSBASE, which user code and enclaves may use."""
-    base, writes = bases + (form.digit & 1), form.digit & 2
+    base, writes = FSBASE + (form.digit & 1), form.digit & 2
     source, sink = (form.register, base) if writes else (base, form.register)
     value = values[source] & (1 << 8 * form.size) - 1
     if writes and not is_canonical(value):
         raise GeneralProtection("WRFSBASE: no canonical address")
-    return Effect(sink, value, form.length, False)
+    values[sink] = value

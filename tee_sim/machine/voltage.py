@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tee_sim.checks import Check, Checks
-from tee_sim.machine.cpu import REGISTER_NAMES, RIP, LogicalProcessor, Stop
+from tee_sim.machine.cpu import LogicalProcessor, Stop
 from tee_sim.machine.decode import MAX_INSTRUCTION, product_of
+from tee_sim.machine.registers import REGISTER_NAMES, RIP
 
 if TYPE_CHECKING:
     from tee_sim.machine.entropy import Entropy

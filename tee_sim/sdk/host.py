@@ -21,7 +21,8 @@ from contextlib import AbstractContextManager
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from tee_sim.errors import EcallFailed, EnclaveLost, Fault, UsageError
-from tee_sim.hypervisor.guest import Result, finish
+from tee_sim.hypervisor.calls import finish
+from tee_sim.hypervisor.guest import Result
 from tee_sim.sdk.codegen import needs_struct
 from tee_sim.sdk.convert import Plan, python_name, python_type
 from tee_sim.sdk.edl import Function, Interface

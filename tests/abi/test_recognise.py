@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from signed_files import signed_file
 from tee_sim.abi import sgx
 from tee_sim.abi.image import Image, ImagePage, measure
 from tee_sim.abi.layout import Row, Struct
@@ -78,6 +79,30 @@ def test_a_program_is_summarised() -> None:
     values = {row.name: row.value for row in header}
     assert (values["class"], values["machine"], values["entry"]) == ("64-bit", "x64", 0x401000)
     assert segments == [Row(0, 120, "PT_LOAD", "r-x", "0x1000 bytes at address 0x401000")]
+
+
+def test_a_signed_enclave_is_listed_with_its_metadata_signature_patches_and_layout() -> None:
+    tables = dict(recognise(signed_file(versions=((2, 4),)).data))
+    _, _, metadata, sigstruct, patches, layout = tables.values()
+    assert list(tables)[2] == "Metadata of a signed enclave, version 2.4"
+    assert isinstance(sigstruct, SIGSTRUCT)
+    assert sigstruct.isvprodid == 7
+    assert not isinstance(metadata, Struct)
+    assert not isinstance(patches, Struct)
+    assert not isinstance(layout, Struct)
+    values = {row.name: row.value for row in metadata}
+    assert (values["enclave_size"], values["magic_num"]) == (0x80000, 0x86A80294635D0E4C)
+    assert [row.value for row in patches] == [0x3E00, 60, 40, 62]
+    assert [row[2:] for row in layout[:5]] == [
+        ("HEAP_MIN", "2 pages at 0x9000, REG rw-", "eadd"),
+        ("HEAP_INIT", "1 page at 0xb000, REG rw-", "eadd, post_add, post_remove"),
+        ("HEAP_MAX", "4 pages at 0xc000, REG rw-", "post_add"),
+        ("GUARD", "1 page at 0x10000", "no page is added"),
+        ("STACK_MIN", "2 pages at 0x11000, REG rw-", "eadd, eextend, filled with 0xcccccccc"),
+    ]
+    assert ("the 7 regions before, 2 times again", "0x9000 bytes further each time") in [
+        row[3:] for row in layout
+    ]
 
 
 def small_elf() -> bytes:

@@ -12,7 +12,7 @@ import pytest
 
 from tee_sim.attacks import ATTACKS, STOPPED, VERDICTS, Attack, Variant
 from tee_sim.attacks.matrix import compute, run
-from tee_sim.platform import TEES
+from tee_sim.tees import TEES
 
 LITERATURE = Path(__file__).parents[3] / "shared" / "attack-matrix.md"
 LETTERS = {

@@ -17,7 +17,8 @@ from tee_sim.attacks import ATTACKS, STOPPED, Attack, Outcome, matrix
 from tee_sim.attacks.outcome import vault
 from tee_sim.checks import Check
 from tee_sim.errors import TeeSimError
-from tee_sim.platform import TEES, Platform
+from tee_sim.platform import Platform
+from tee_sim.tees import TEES
 
 SILENT = {"MEASURE.EADD", "MEASURE.EEXTEND"}
 """Checks that never refuse anything themselves: they feed the one that does."""

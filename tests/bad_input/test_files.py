@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bad_input.guests import SMALL, TEES, Bystander, assembled, launch, nothing_lost
+from signed_files import signed_file
 from tee_sim import Platform
 from tee_sim.abi.image import Image, ImagePage, measure
 from tee_sim.abi.sgx import TCS, PageType
 from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.abi.sgxs import read_sgxs, write_sgxs
+from tee_sim.abi.signed import read_signed
 from tee_sim.errors import BuildError, EnclaveLost, SGXError, TeeSimError, UsageError
 from tee_sim.hypervisor.honest import Launch
 from tee_sim.platform import signature
@@ -27,6 +29,7 @@ from tee_sim.units import PAGE
 
 SEEDS = st.integers(0, 2**32 - 1)
 VAULT = read("vault")
+SIGNED = signed_file().data
 ELF = {target: (find("vault") / f"vault.{target}.elf").read_bytes() for target in ("sgx", "none")}
 
 
@@ -84,6 +87,25 @@ def test_a_changed_stream_is_refused_or_runs_alone(
         stream = write_sgxs(assembled(b"\x90" * 8, host.tee.target))
         try:
             guest = launch(host, read_sgxs(changed(rng, stream)))
+        except TeeSimError:
+            return
+        try:
+            guest.enter(0, 0, 0)
+        except TeeSimError:
+            pass
+        finally:
+            guest.close()
+
+
+@given(SEEDS)
+@settings(max_examples=60)
+def test_a_changed_signed_enclave_is_refused_or_runs_alone(
+    host: Platform, bystander: Bystander, seed: int
+) -> None:
+    rng = Random(seed)
+    with nothing_lost(host, bystander, quick=True):
+        try:
+            guest = launch(host, read_signed(changed(rng, SIGNED)).image)
         except TeeSimError:
             return
         try:

@@ -15,7 +15,8 @@ from tee_sim.errors import (
     UsageError,
 )
 from tee_sim.hypervisor.guest import ARENA_BASE
-from tee_sim.machine.cpu import RBX, RCX, RIP, LogicalProcessor
+from tee_sim.machine.cpu import LogicalProcessor
+from tee_sim.machine.registers import RBX, RCX, RIP
 from tee_sim.sdk.image import load_program
 from tee_sim.units import MIB, PAGE
 

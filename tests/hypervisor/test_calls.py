@@ -10,7 +10,7 @@ import pytest
 from tee_sim import Platform, attacks
 from tee_sim.attacks.matrix import compute
 from tee_sim.errors import BudgetExceeded, EnclaveLost, UsageError
-from tee_sim.hypervisor.guest import interleave
+from tee_sim.hypervisor.calls import interleave
 from tee_sim.units import MIB
 
 TEES = pytest.mark.parametrize("tee", ["none", "sgx-tme"])

@@ -9,8 +9,9 @@ from tee_sim import Platform
 from tee_sim.abi.sgx import PageType
 from tee_sim.attacks.proofs_dynamic import grower
 from tee_sim.errors import EcallFailed, EnclaveLost, PageFault, SGXError, UsageError
+from tee_sim.hypervisor.calls import interleave
 from tee_sim.hypervisor.growing import READ_ONLY, Growing
-from tee_sim.hypervisor.guest import ENCLAVE_BASE, interleave
+from tee_sim.hypervisor.guest import ENCLAVE_BASE
 from tee_sim.hypervisor.sgx import SGXGuest
 from tee_sim.platform import DeployedEnclave
 from tee_sim.sdk.host import Enclave

@@ -36,8 +36,9 @@ from tee_sim.errors import (
     PageFault,
     UsageError,
 )
-from tee_sim.hypervisor.guest import ARENA_BASE, ARENA_SIZE, Guest, Result, interleave
-from tee_sim.machine.cpu import RAX, RBX, RDI, RSI, RSP
+from tee_sim.hypervisor.calls import interleave
+from tee_sim.hypervisor.guest import ARENA_BASE, ARENA_SIZE, Guest, Result
+from tee_sim.machine.registers import RAX, RBX, RDI, RSI, RSP
 from tee_sim.sdk.image import load_program
 from tee_sim.units import MIB, PAGE
 

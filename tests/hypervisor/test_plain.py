@@ -9,7 +9,8 @@ from tee_sim import Platform
 from tee_sim.errors import EnclaveLost, Fault, GeneralProtection, InvalidOpcode, UsageError
 from tee_sim.hypervisor.guest import Guest
 from tee_sim.hypervisor.honest import Launch
-from tee_sim.machine.cpu import RAX, RDI, LogicalProcessor
+from tee_sim.machine.cpu import LogicalProcessor
+from tee_sim.machine.registers import RAX, RDI
 from tee_sim.units import MIB
 
 

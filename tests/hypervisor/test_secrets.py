@@ -32,7 +32,8 @@ from tee_sim import Platform
 from tee_sim.errors import BudgetExceeded, Fault, TeeSimError, UsageError
 from tee_sim.hypervisor.guest import ARENA_BASE, Guest
 from tee_sim.hypervisor.sgx import SGXGuest
-from tee_sim.machine.cpu import R12, RAX, RBX, RCX, RDI, RSP, LogicalProcessor
+from tee_sim.machine.cpu import LogicalProcessor
+from tee_sim.machine.registers import R12, RAX, RBX, RCX, RDI, RSP
 from tee_sim.units import MIB, PAGE
 
 ALL_TEES = ("sgx-tme", "sgx-mee")

@@ -16,10 +16,12 @@ from tee_sim import Platform
 from tee_sim.abi.image import Image, ImagePage
 from tee_sim.abi.sgx import PageType
 from tee_sim.errors import EnclaveLost, Fault, SGXError, UsageError
-from tee_sim.hypervisor.guest import ENCLAVE_BASE, Guest, interleave
+from tee_sim.hypervisor.calls import interleave
+from tee_sim.hypervisor.guest import ENCLAVE_BASE, Guest
 from tee_sim.hypervisor.sgx import SGXGuest
 from tee_sim.hypervisor.swap import LEAST, ROOT
-from tee_sim.machine.cpu import RBX, RCX, RDI, RDX, RSI, LogicalProcessor
+from tee_sim.machine.cpu import LogicalProcessor
+from tee_sim.machine.registers import RBX, RCX, RDI, RDX, RSI
 from tee_sim.units import MIB, PAGE
 
 SGX = ("sgx-mee", "sgx-tme")

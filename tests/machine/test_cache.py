@@ -24,12 +24,13 @@ from tee_sim.abi.image import Image, ImagePage
 from tee_sim.abi.sgx import PageType
 from tee_sim.checks import Checks
 from tee_sim.errors import EnclaveLost, MachineCheck, PageFault, UsageError
-from tee_sim.hypervisor.guest import RETURN_ADDRESS, Steps, interleave
+from tee_sim.hypervisor.calls import interleave
+from tee_sim.hypervisor.guest import RETURN_ADDRESS, Steps
 from tee_sim.machine.cache import Cache
-from tee_sim.machine.cpu import RAX, RBX, RCX, RDI, RDX, RSI, RSP
 from tee_sim.machine.dram import DRAM
 from tee_sim.machine.encryption import XTS, XTS_CHECKS, Engine
 from tee_sim.machine.entropy import Entropy
+from tee_sim.machine.registers import RAX, RBX, RCX, RDI, RDX, RSI, RSP
 from tee_sim.platform import Platform
 from tee_sim.units import MIB, PAGE
 

@@ -31,7 +31,8 @@ from assembly import (
 )
 from tee_sim.errors import Fault, GeneralProtection, InvalidOpcode, OtherFault, PageFault
 from tee_sim.machine import fxsave
-from tee_sim.machine.cpu import R15, RAX, RBX, RCX, RDI, RDX, RSI, Stop
+from tee_sim.machine.cpu import Stop
+from tee_sim.machine.registers import R15, RAX, RBX, RCX, RDI, RDX, RSI
 from tee_sim.platform import Platform
 from tee_sim.units import PAGE
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from assembly import Process, store_byte
 from tee_sim.errors import BootError, EnclaveLost, TeeSimError, UsageError
-from tee_sim.machine.cpu import RBX
 from tee_sim.machine.dram import DRAM
 from tee_sim.machine.encryption import find_alias
+from tee_sim.machine.registers import RBX
 from tee_sim.platform import Platform
 from tee_sim.units import MIB, PAGE
 

@@ -4,8 +4,8 @@ from capstone import CS_ARCH_X86, CS_MODE_64, Cs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tee_sim.machine.cpu import REGISTER_NAMES
 from tee_sim.machine.emulated import REPEAT, register_form
+from tee_sim.machine.registers import REGISTER_NAMES
 
 NAMES = ("rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase")
 DISASSEMBLER = Cs(CS_ARCH_X86, CS_MODE_64)

@@ -6,7 +6,7 @@ import pytest
 
 from assembly import Process, store_byte
 from tee_sim.errors import GeneralProtection
-from tee_sim.machine.cpu import RBX
+from tee_sim.machine.registers import RBX
 from tee_sim.platform import DeployedEnclave, Platform
 from tee_sim.units import MIB, PAGE
 

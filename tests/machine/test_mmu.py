@@ -17,8 +17,8 @@ from assembly import (
     store_byte,
 )
 from tee_sim.errors import Fault, InvalidOpcode, PageFault
-from tee_sim.machine.cpu import RAX, RBX, RCX
 from tee_sim.machine.paging import ADDRESS_MASK, DIRTY, NO_EXECUTE, PRESENT, USER, WRITABLE
+from tee_sim.machine.registers import RAX, RBX, RCX
 from tee_sim.platform import Platform
 from tee_sim.units import MIB, PAGE
 

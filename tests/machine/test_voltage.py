@@ -5,9 +5,10 @@ import pytest
 from assembly import ENCLU, Process, launch, leave, mov
 from tee_sim.checks import Checks
 from tee_sim.errors import UsageError
-from tee_sim.machine.cpu import RCX, RDI, Stop
+from tee_sim.machine.cpu import Stop
 from tee_sim.machine.decode import product_of
 from tee_sim.machine.entropy import Entropy
+from tee_sim.machine.registers import RCX, RDI
 from tee_sim.machine.voltage import RARITY, STABLE, Voltage
 from tee_sim.platform import Platform
 from tee_sim.units import MIB

@@ -9,7 +9,7 @@ import pytest
 from assembly import SPIN, launch
 from tee_sim import Platform
 from tee_sim.errors import BudgetExceeded, EnclaveLost, UsageError
-from tee_sim.hypervisor.guest import finish, interleave
+from tee_sim.hypervisor.calls import finish, interleave
 from tee_sim.units import MIB
 
 TEES = ("none", "sgx-mee", "sgx-tme")

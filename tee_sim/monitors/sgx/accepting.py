@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from tee_sim.abi.sgx import SECINFO, TCS, PageType, SecinfoFlags
 from tee_sim.errors import GeneralProtection, LayoutError
-from tee_sim.machine.cpu import RBX, RCX, RDX, LogicalProcessor
+from tee_sim.machine.cpu import LogicalProcessor
 from tee_sim.machine.paging import READ, WRITE
+from tee_sim.machine.registers import RBX, RCX, RDX
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave
 from tee_sim.monitors.sgx.epcm import EPCMEntry, epcm_fault

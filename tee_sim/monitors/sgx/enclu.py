@@ -9,7 +9,8 @@ from collections.abc import Callable
 from enum import IntEnum
 
 from tee_sim.errors import GeneralProtection, SGXError
-from tee_sim.machine.cpu import FLAGS_ARITHMETIC, RAX, RFLAGS, RIP, LogicalProcessor
+from tee_sim.machine.cpu import LogicalProcessor
+from tee_sim.machine.registers import FLAGS_ARITHMETIC, RAX, RFLAGS, RIP
 from tee_sim.monitors.sgx.accepting import eaccept, eacceptcopy, emodpe
 from tee_sim.monitors.sgx.entering import ENCLU_BYTES, edeccssa, eenter
 from tee_sim.monitors.sgx.exiting import eexit

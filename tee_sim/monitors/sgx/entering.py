@@ -14,19 +14,9 @@ import struct
 from tee_sim.abi.sgx import PageType
 from tee_sim.errors import GeneralProtection, PageFault
 from tee_sim.machine import fxsave
-from tee_sim.machine.cpu import (
-    FSBASE,
-    GSBASE,
-    RAX,
-    RBP,
-    RBX,
-    RCX,
-    RFLAGS,
-    RIP,
-    RSP,
-    LogicalProcessor,
-)
+from tee_sim.machine.cpu import LogicalProcessor
 from tee_sim.machine.paging import READ, WRITE, is_canonical
+from tee_sim.machine.registers import FSBASE, GSBASE, RAX, RBP, RBX, RCX, RFLAGS, RIP, RSP
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx import ssa
 from tee_sim.monitors.sgx.building import enclave_of

@@ -17,7 +17,10 @@ from __future__ import annotations
 import struct
 
 from tee_sim.errors import Fault, GeneralProtection, MachineCheck, OtherFault, PageFault
-from tee_sim.machine.cpu import (
+from tee_sim.machine.cpu import LogicalProcessor
+from tee_sim.machine.exceptions import NAMES
+from tee_sim.machine.paging import is_canonical
+from tee_sim.machine.registers import (
     FLAGS_ARITHMETIC,
     FSBASE,
     GSBASE,
@@ -28,10 +31,7 @@ from tee_sim.machine.cpu import (
     RFLAGS,
     RIP,
     RSP,
-    LogicalProcessor,
 )
-from tee_sim.machine.exceptions import NAMES
-from tee_sim.machine.paging import is_canonical
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx import ssa
 from tee_sim.monitors.sgx.enclave import Enclave, Entry

@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.cmac import CMAC
 from tee_sim.abi.layout import Struct, at
 from tee_sim.abi.sgx import KEYREQUEST, SDM, TARGETINFO, KeyName
 from tee_sim.errors import GeneralProtection, LayoutError
-from tee_sim.machine.cpu import RBX, RCX, LogicalProcessor
+from tee_sim.machine.cpu import LogicalProcessor
+from tee_sim.machine.registers import RBX, RCX
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave
 from tee_sim.monitors.sgx.operands import operand

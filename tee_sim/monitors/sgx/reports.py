@@ -13,7 +13,8 @@ import hmac
 from tee_sim.abi.layout import Struct, at
 from tee_sim.abi.sgx import REPORT, TARGETINFO, ReportBody
 from tee_sim.errors import GeneralProtection, LayoutError
-from tee_sim.machine.cpu import RBX, RCX, RDX, LogicalProcessor
+from tee_sim.machine.cpu import LogicalProcessor
+from tee_sim.machine.registers import RBX, RCX, RDX
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave
 from tee_sim.monitors.sgx.keys import cmac, derive, is_beyond, report_dependencies

@@ -15,7 +15,7 @@ from tee_sim.abi.sgx import EXINFO, ExitInfo
 from tee_sim.errors import Fault
 from tee_sim.machine import fxsave
 from tee_sim.machine.cache import Cache
-from tee_sim.machine.cpu import FLAGS_ARITHMETIC, RFLAGS, RIP
+from tee_sim.machine.registers import FLAGS_ARITHMETIC, RFLAGS, RIP
 from tee_sim.monitors.sgx.building import GPRSGX_SIZE, XFRM_LEGACY
 from tee_sim.monitors.sgx.enclave import Entry
 from tee_sim.units import PAGE

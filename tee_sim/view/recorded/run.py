@@ -7,7 +7,7 @@ from itertools import groupby
 
 from tee_sim.abi.sgx import GPRSGX
 from tee_sim.errors import UsageError
-from tee_sim.machine.cpu import REGISTER_NAMES
+from tee_sim.machine.registers import REGISTER_NAMES
 from tee_sim.platform import DeployedEnclave, Platform
 from tee_sim.trace import Event, Exit, Leaf, Refusal
 from tee_sim.units import PAGE

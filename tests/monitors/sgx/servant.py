@@ -21,9 +21,11 @@ from tee_sim import Platform
 from tee_sim.abi.image import Image
 from tee_sim.abi.sgx import PageType, SecinfoFlags
 from tee_sim.errors import Fault
-from tee_sim.hypervisor.guest import ENCLAVE_BASE, Guest, interleave
+from tee_sim.hypervisor.calls import interleave
+from tee_sim.hypervisor.guest import ENCLAVE_BASE, Guest
 from tee_sim.hypervisor.sgx import SGXGuest
-from tee_sim.machine.cpu import RDI, RDX, RSI, LogicalProcessor
+from tee_sim.machine.cpu import LogicalProcessor
+from tee_sim.machine.registers import RDI, RDX, RSI
 from tee_sim.monitors.sgx.enclu import Leaf
 from tee_sim.units import MIB, PAGE
 

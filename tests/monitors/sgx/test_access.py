@@ -28,8 +28,8 @@ from tee_sim.abi.sgx import PageType
 from tee_sim.errors import EnclaveLost, Fault, GeneralProtection, PageFault
 from tee_sim.hypervisor.guest import ARENA_BASE, ENCLAVE_BASE
 from tee_sim.hypervisor.sgx import SGXGuest
-from tee_sim.machine.cpu import RAX, RBX, RDI
 from tee_sim.machine.paging import PRESENT, USER
+from tee_sim.machine.registers import RAX, RBX, RDI
 from tee_sim.units import MIB, PAGE
 
 READ, WRITE, FETCH = "read", "write", "fetch"

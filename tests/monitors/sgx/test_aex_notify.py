@@ -25,7 +25,7 @@ from tee_sim.abi.image import Identity, measure
 from tee_sim.abi.sgx import TCSFlags
 from tee_sim.errors import Fault, GeneralProtection
 from tee_sim.hypervisor.sgx import production
-from tee_sim.machine.cpu import RAX, RBX
+from tee_sim.machine.registers import RAX, RBX
 from tee_sim.platform import signature
 from tee_sim.units import MIB, PAGE
 

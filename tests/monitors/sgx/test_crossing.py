@@ -40,7 +40,8 @@ from tee_sim.errors import (
 )
 from tee_sim.hypervisor.guest import RETURN_ADDRESS
 from tee_sim.machine import fxsave
-from tee_sim.machine.cpu import RAX, RBX, RCX, RDI, REGISTER_NAMES, LogicalProcessor, Stop
+from tee_sim.machine.cpu import LogicalProcessor, Stop
+from tee_sim.machine.registers import RAX, RBX, RCX, RDI, REGISTER_NAMES
 from tee_sim.platform import Platform
 from tee_sim.units import MIB, PAGE
 

@@ -37,7 +37,8 @@ from tee_sim.abi.sgx import EXINFO, GPRSGX, TCS, MiscSelect, PageType
 from tee_sim.errors import Fault, GeneralProtection, OtherFault, PageFault
 from tee_sim.hypervisor.guest import ARENA_BASE
 from tee_sim.hypervisor.sgx import SGXGuest
-from tee_sim.machine.cpu import REGISTER_NAMES, LogicalProcessor, Stop
+from tee_sim.machine.cpu import LogicalProcessor, Stop
+from tee_sim.machine.registers import REGISTER_NAMES
 from tee_sim.units import MIB, PAGE
 
 AEP, HOST_RIP = 0x0812_3400, 0x0777_0000

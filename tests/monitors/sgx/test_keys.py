@@ -14,7 +14,7 @@ from tee_sim import Platform
 from tee_sim.abi.image import Identity
 from tee_sim.abi.sgx import KEYREQUEST, AttributesMask, KeyName, KeyPolicy
 from tee_sim.errors import GeneralProtection, PageFault
-from tee_sim.machine.cpu import RBX, RCX
+from tee_sim.machine.registers import RBX, RCX
 from tee_sim.monitors.sgx import keys
 from tee_sim.monitors.sgx.enclu import Leaf
 from tee_sim.monitors.sgx.processor import cpusvn

@@ -17,7 +17,7 @@ from tee_sim.abi.image import measure
 from tee_sim.abi.sgx import PCMD, SECINFO, EvictedPage, PageType, SecinfoFlags
 from tee_sim.errors import Fault, GeneralProtection, PageFault, SGXError, TeeSimError, UsageError
 from tee_sim.hypervisor.sgx import SGXGuest
-from tee_sim.machine.cpu import RBX, RDI
+from tee_sim.machine.registers import RBX, RDI
 from tee_sim.units import MIB, PAGE
 
 GP, PF = GeneralProtection, PageFault

@@ -23,7 +23,7 @@ from tee_sim.abi.sgx import (
     ReportBody,
 )
 from tee_sim.errors import GeneralProtection, PageFault
-from tee_sim.machine.cpu import RBX, RCX, RDX
+from tee_sim.machine.registers import RBX, RCX, RDX
 from tee_sim.monitors.sgx.enclu import Leaf
 from tee_sim.monitors.sgx.processor import cpusvn
 from tee_sim.monitors.sgx.reports import REPORTMACSTRUCT, report_mac

@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -150,6 +151,21 @@ def test_only_rsa_3072_with_exponent_3_signs() -> None:
 @pytest.mark.parametrize("name", ["sgx/sig1.sigstruct.bin", "sgx/test_enclave.sig"])
 def test_real_sigstructs_verify(name: str) -> None:
     verify(SIGSTRUCT.unpack(vector(name)))
+
+
+def test_the_published_enclavehash_is_found() -> None:
+    found = SIGSTRUCT.unpack(vector("sgx/test_enclave.sig")).enclavehash.hex()
+    assert found.startswith("784acfd7d5096a8f0fbd3265760bff")
+    assert found.endswith("98fc")
+
+
+def test_the_published_signature_is_one_of_the_published_digest() -> None:
+    """With the key of the SIGSTRUCT beside it; that one signs itself, and not this digest."""
+    modulus, sigstruct = vector("sgx/sig1.key_n.bin"), vector("sgx/sig1.sigstruct.bin")
+    assert SIGSTRUCT.unpack(sigstruct).modulus == modulus
+    key = rsa.RSAPublicNumbers(3, int.from_bytes(modulus, "little")).public_key()
+    signature, digest = vector("sgx/sig1.sig.bin")[::-1], vector("sgx/sig1.data.bin")
+    key.verify(signature, digest, PKCS1v15(), Prehashed(hashes.SHA256()))
 
 
 def test_the_published_signer_is_found() -> None:
