@@ -179,10 +179,12 @@ def attack(
 def stopped(host: Platform, detail: str, check: Check | str | None = None) -> Outcome:
     """The attack was blocked: by ``check``, or else by the last check that refused anything in it.
 
+    An empty ``check`` says that none can stop this attack.
+
     Raises:
         UsageError: no check refused anything, so the scene was not the one that the attack needs.
     """
-    if check is None and not host.checks.refusals:
+    if check == "" or (check is None and not host.checks.refusals):
         raise UsageError(
             f"the attack failed though no check stopped it ({detail}): prepare the victim as its "
             "description says, with the digest of its present secret"

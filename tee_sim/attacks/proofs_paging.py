@@ -120,12 +120,12 @@ def adopt_evicted(host: Platform, victim: DeployedEnclave, digest: bytes) -> Out
     """Evict the page of the secret, and load it into an enclave of the host's own."""
     pager, spy, page = Pager(host, victim), Spy(host), victim.physical("vault_secret")
     evicted = replace(pager.out(page, pager.versions), linaddr=spy.place)
-    assert isinstance(spy.guest, SGXGuest), "an SGX attack"
     try:
         pager.sgx.eldu(page, spy.guest.secs_hpa, pager.versions, evicted)
     except TeeSimError as error:
         return refused(error)
     spy.guest.space.map(spy.place, page)
+    spy.finish()
     return judge(spy.read(), digest)
 
 

@@ -37,11 +37,15 @@ class Spy:
         self.place = guest.base + max(p.offset for p in program.image.pages) + PAGE
 
     def adopt(self, page: int) -> None:
-        """EADD the free page, empty, and finish the enclave, signed by the host."""
+        """EADD the free page, empty, and finish the enclave."""
         self.page = page
         flags = SecinfoFlags(r=True, w=True, page_type=PageType.REG)
         self.sgx.eadd(page, self.guest.secs_hpa, self.place, flags, bytes(PAGE))
         self.guest.space.map(self.place, page)
+        self.finish()
+
+    def finish(self) -> None:
+        """EINIT, signed by the host."""
         self.sgx.einit(self.guest.secs_hpa, signature(self.guest.mrenclave, attacker=True))
 
     def read(self) -> bytes:

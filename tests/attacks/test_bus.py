@@ -8,6 +8,7 @@ from tee_sim import attacks
 from tee_sim.attacks.page_faults import drawn_sketch
 from tee_sim.attacks.spy import Spy
 from tee_sim.attacks.undervolt import signer
+from tee_sim.errors import UsageError
 from tee_sim.platform import Platform
 from tee_sim.units import PAGE
 
@@ -24,13 +25,15 @@ def test_the_leaked_prime_is_one_of_the_key() -> None:
 def test_an_attack_at_normal_voltage_learns_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[signer.__module__], "MILLIVOLTS", 100)
     host = Platform("none")
-    assert attacks.undervolt(host, *signer(host)).verdict == "blocked"
+    with pytest.raises(UsageError, match="no prime"):
+        attacks.undervolt(host, *signer(host))
 
 
 def test_another_picture_is_not_taken_for_the_secret() -> None:
     host = Platform("sgx-tme")
     victim, _ = drawn_sketch(host)
-    assert attacks.address_bus(host, victim, bytes(32)).verdict == "blocked"
+    with pytest.raises(UsageError, match="not the picture"):
+        attacks.address_bus(host, victim, bytes(32))
 
 
 def test_a_pin_that_is_not_in_the_dictionary_is_not_found() -> None:

@@ -53,7 +53,7 @@ def test_a_lock_that_minds_puts_up_with_a_few_interruptions_of_each_call() -> No
 
 
 def careless(host: Platform, **changes: Any) -> Any:
-    program = load_program("strongbox", "sgx", guarded=())
+    program = load_program("strongbox", "sgx", guarded={"RUNTIME.OUTSIDE"})
     return host.create_enclave(replace(program, **changes))
 
 
