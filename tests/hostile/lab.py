@@ -955,7 +955,8 @@ class Lab:
         offset = rng.choice([tries, tries, thread.ssa, thread.tcs, thread.entry & -PAGE])
         hpa, ordinary = self.somewhere(rng), self.platform.host.frames._next - PAGE
         other = rng.choice([o.guest.pages.get(offset, hpa) for o in self.owners])
-        hpa = rng.choice([hpa, ordinary, other])
+        own = rng.choice(list(guest.pages.values()))
+        hpa = rng.choice([hpa, ordinary, other, own])
         if rng.random() < 0.3:
             offset = tries
             hpa = self.unwanted(owner, guest.base + offset)
