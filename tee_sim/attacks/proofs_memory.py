@@ -13,7 +13,7 @@ from struct import pack
 from typing import TYPE_CHECKING
 
 from tee_sim.abi.image import ImagePage
-from tee_sim.abi.sgx import TCS, PageType
+from tee_sim.abi.sgx import TCS, PageType, SecinfoFlags
 from tee_sim.attacks import code
 from tee_sim.attacks.outcome import (
     Attack,
@@ -27,9 +27,10 @@ from tee_sim.attacks.outcome import (
 )
 from tee_sim.attacks.registers_at_exit import fresh_vault
 from tee_sim.attacks.spy import Spy
-from tee_sim.errors import EnclaveLost, SGXError
+from tee_sim.errors import EnclaveLost, Fault, SGXError
 from tee_sim.hypervisor.guest import ARENA_BASE
 from tee_sim.hypervisor.honest import Launch
+from tee_sim.hypervisor.sgx import SGXGuest
 from tee_sim.machine.paging import DIRTY
 from tee_sim.sdk.image import load_program
 from tee_sim.units import PAGE
@@ -100,6 +101,22 @@ def ordinary_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Out
     """Point the address of the vault's counter at a page of host memory."""
     page = host.host.frames.take()
     host.adversary.write(page, FORGED_TRIES.to_bytes(PAGE, "little"))
+    return _believes(host, victim, page)
+
+
+@proof("Add a page over the victim's", "SDM, EADD", vault, "EPCM.IN_USE")
+def overwrite_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
+    """Give the page of the vault's counter, in use as it is, to an enclave of the host's own."""
+    sgx, place = host.adversary.sgx, victim.address("vault_tries")
+    assert sgx is not None, "an SGX attack"
+    page = host.adversary.hpa(victim.guest, place) & -PAGE
+    own = host.host.launch(Launch("own", victim.program.image, None))
+    assert isinstance(own, SGXGuest), "an SGX attack"
+    flags = SecinfoFlags(r=True, w=True, page_type=PageType.REG)
+    try:
+        sgx.eadd(page, own.secs_hpa, place & -PAGE, flags, FORGED_TRIES.to_bytes(PAGE, "little"))
+    except Fault as fault:
+        return refused(fault)
     return _believes(host, victim, page)
 
 

@@ -75,8 +75,7 @@ def ecreate(sgx: SGX, page_hpa: int, secs: SECS) -> Enclave:
         (not flags.kss and (any(secs.configid) or secs.configsvn), "CONFIGID needs KSS"),
     ]
     _require(wrong)
-    if sgx.epcm[page_hpa].valid:
-        raise PageFault(f"EPC page {page_hpa:#x} is in use", address=page_hpa)
+    sgx.require_free_page(page_hpa)
     fresh = secs.with_(mrenclave=bytes(32), mrsigner=bytes(32), isvprodid=0, isvsvn=0)
     enclave = Enclave(page_hpa, fresh, eid=sgx.next_eid())
     enclave.digest.update(ecreate_record(secs.ssaframesize, size))
@@ -119,8 +118,7 @@ def eadd(
             (not enclave.contains(linaddr), f"LINADDR {linaddr:#x} is outside ELRANGE"),
         ]
     )
-    if sgx.epcm[page_hpa].valid:
-        raise PageFault(f"EPC page {page_hpa:#x} is in use", address=page_hpa)
+    sgx.require_free_page(page_hpa)
     if enclave.initialised and sgx.checks.on(rules.EADD_INIT):
         fault = GeneralProtection("EADD after EINIT: the enclave is complete")
         raise sgx.checks.refuse(rules.EADD_INIT, fault)

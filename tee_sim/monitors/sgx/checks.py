@@ -25,6 +25,12 @@ EPCM_VALID = Check(
     "The host maps a slot that it took back, still holding bytes of its choice, into an enclave.",
     SDM + '"EPCM Access Control"',
 )
+EPCM_IN_USE = Check(
+    "EPCM.IN_USE",
+    "A page in use is not given away",
+    "The host adds a page of its own over a page that the victim is using.",
+    SDM + '"EADD - Add a Page to an Uninitialized Enclave": EPCM.VALID of the target',
+)
 EPCM_ENCLAVESECS = Check(
     "EPCM.ENCLAVESECS",
     "This page belongs to another enclave",

@@ -51,8 +51,7 @@ def eaug(sgx: SGX, page_hpa: int, secs_hpa: int, linaddr: int) -> None:
     if not is_aligned(linaddr):
         raise GeneralProtection(f"LINADDR {linaddr:#x} is not page-aligned")
     sgx.require_epc_page(secs_hpa, "SECS page")
-    if sgx.epcm[page_hpa].valid:
-        raise PageFault(f"EPC page {page_hpa:#x} is in use", address=page_hpa)
+    sgx.require_free_page(page_hpa)
     enclave = enclave_of(sgx, secs_hpa)
     if not enclave.initialised:
         raise GeneralProtection("EAUG before EINIT: add pages with EADD")

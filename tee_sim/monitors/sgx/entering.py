@@ -122,16 +122,17 @@ def _check_tcs(sgx: SGX, lp: LogicalProcessor, tcs_gva: int, aep: int) -> tuple[
     if not is_canonical(aep):
         raise GeneralProtection(f"AEP {aep:#x} is not canonical")
     entry = sgx.epcm[hpa]
-    if not entry.valid or entry.blocked or entry.pending:
-        raise epcm_fault(tcs_gva, READ, "the TCS page is not in use, blocked or not accepted")
-    if entry.modified and sgx.checks.on(rules.EPCM_MODIFIED):
-        fault = epcm_fault(tcs_gva, READ, "the enclave has not accepted this page as a TCS")
-        raise sgx.checks.refuse(rules.EPCM_MODIFIED, fault)
-    if entry.page_type != PageType.TCS and sgx.checks.on(rules.EENTER_PT_TCS):
-        fault = epcm_fault(tcs_gva, READ, f"a {entry.page_type.name} page is no TCS")
-        raise sgx.checks.refuse(rules.EENTER_PT_TCS, fault)
-    if entry.enclaveaddress != tcs_gva:
-        raise epcm_fault(tcs_gva, READ, f"this TCS belongs at {entry.enclaveaddress:#x}")
+    place, kind = entry.enclaveaddress, entry.page_type
+    for broken, check, why in (
+        (not entry.valid, rules.EPCM_VALID, "the TCS page is not in use"),
+        (entry.blocked, rules.EPCM_BLOCKED, "the TCS page is blocked"),
+        (place != tcs_gva, rules.EPCM_ENCLAVEADDRESS, f"this TCS belongs at {place:#x}"),
+        (kind != PageType.TCS, rules.EENTER_PT_TCS, f"a {kind.name} page is no TCS"),
+        (entry.pending, rules.EPCM_PENDING, "the enclave has not accepted this page"),
+        (entry.modified, rules.EPCM_MODIFIED, "the enclave has not accepted this TCS"),
+    ):
+        if broken and sgx.checks.on(check):
+            raise sgx.checks.refuse(check, epcm_fault(tcs_gva, READ, why))
     return hpa, enclave_of(sgx, entry.enclavesecs)
 
 

@@ -61,7 +61,7 @@ def epa(sgx: SGX, page_hpa: int) -> None:
         GeneralProtection, PageFault: as above; nothing has changed.
     """
     sgx.require_epc_page(page_hpa, "VA page")
-    _require_free(sgx, page_hpa)
+    sgx.require_free_page(page_hpa)
     _commit(sgx, page_hpa, EPCMEntry(True, page_type=PageType.VA), bytes(PAGE))
     _trace(sgx, "EPA", f"{page_hpa:#x}")
 
@@ -196,7 +196,7 @@ def eldu(
     _require_slot(sgx, slot_hpa)
     if len(evicted.srcpge) != PAGE:
         raise GeneralProtection(f"{leaf}: a page has {PAGE} bytes, not {len(evicted.srcpge)}")
-    _require_free(sgx, page_hpa)
+    sgx.require_free_page(page_hpa)
     _require_va(sgx, slot_hpa)
     flags, owner = evicted.pcmd.secinfo.flags, None
     if flags.page_type in OF_ENCLAVES:
@@ -270,11 +270,6 @@ def _require_va(sgx: SGX, slot_hpa: int) -> None:
     if entry.page_type != PageType.VA and sgx.checks.on(rules.VA_PT):
         fault = PageFault(f"slot {slot_hpa:#x} lies in no version-array page", address=slot_hpa)
         raise sgx.checks.refuse(rules.VA_PT, fault)
-
-
-def _require_free(sgx: SGX, page_hpa: int) -> None:
-    if sgx.epcm[page_hpa].valid:
-        raise PageFault(f"EPC page {page_hpa:#x} is in use", address=page_hpa)
 
 
 def _require_evictable(sgx: SGX, page_hpa: int, entry: EPCMEntry) -> None:

@@ -195,6 +195,12 @@ class SGX:
             raise PageFault(f"operand {gva:#x} is not an EPC page", address=gva, error_code=0x5)
         return hpa
 
+    def require_free_page(self, hpa: int) -> None:
+        """Raise unless the EPC page at ``hpa`` is in nobody's use."""
+        if self.epcm[hpa].valid and self.checks.on(rules.EPCM_IN_USE):
+            fault = PageFault(f"EPC page {hpa:#x} is in use", address=hpa)
+            raise self.checks.refuse(rules.EPCM_IN_USE, fault)
+
     def require_epc_page(self, hpa: int, what: str) -> None:
         """Raise unless ``hpa`` is the address of an EPC page."""
         if not is_aligned(hpa):
