@@ -200,7 +200,7 @@ def test_a_tcs_can_be_trimmed(servant: Servant) -> None:
     with pytest.raises(PageFault) as refused:
         servant.get(PAGE_GVA)
     assert refused.value.check is not None
-    assert refused.value.check.name == "EPCM.MODIFIED"
+    assert refused.value.check.name == "EENTER.PT_TCS"
 
 
 # Inside. The page is one that has just been added, unless the case says otherwise.
