@@ -201,8 +201,8 @@ class BuildError(TeeSimError):
     def __init__(
         self, message: str, *, file: str = "", line: int = 0, column: int = 0, text: str = ""
     ) -> None:
-        where = f"{file}:{line}:{column}: " if file else ""
-        super().__init__(where + message)
+        where = ":".join(str(part) for part in (file, line, column) if part)
+        super().__init__(f"{where}: {message}" if file else message)
         self.file, self.line, self.column, self.text = file, line, column, text or message
 
 

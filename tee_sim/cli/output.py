@@ -33,7 +33,7 @@ def print_json(data: Any) -> None:
 
 def on_terminal() -> bool:
     """Whether a person reads standard output."""
-    return sys.stdout.isatty()
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def console(stderr: bool = False) -> Console:

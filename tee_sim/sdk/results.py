@@ -23,7 +23,7 @@ MEANING = {
     "OE_INVALID_PARAMETER": "the runtime or the program refused an argument",
     "OE_REENTRANT_ECALL": "this thread still waits inside for an earlier call to end",
     "OE_OUT_OF_MEMORY": "the enclave's heap is full",
-    "OE_UNEXPECTED": "the runtime was entered in a way that it did not expect",
+    "OE_UNEXPECTED": "something happened that the program, or its runtime, did not expect",
     "OE_NOT_FOUND": "the enclave has no function with this number",
     "OE_INTEGER_OVERFLOW": "a size computed from the arguments is too large",
 }

@@ -13,7 +13,7 @@ import string
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from tee_sim.errors import UsageError
+from tee_sim.errors import TeeSimError, UsageError
 from tee_sim.trace import Refusal
 from tee_sim.view.cards import Line, card
 from tee_sim.view.markup import Html, clean
@@ -144,7 +144,10 @@ class Exercise:
         if problem:
             print(problem)
             return
-        verdict = self._judge(picked)
+        try:
+            verdict = self._judge(picked)
+        except TeeSimError as error:
+            verdict = False, str(error).rstrip(".")
         self.solved, why = verdict if isinstance(verdict, tuple) else (bool(verdict), "")
         if self.solved:
             print(f"Right: {why}." if why else "Right.")

@@ -79,9 +79,9 @@ def eenter(sgx: SGX, lp: LogicalProcessor, resume: bool = False) -> None:
     base = enclave.base
     targets = ssa.targets(frame) if resume else (base + oentry, base + ofsbase, base + ogsbase)
     if not all(map(is_canonical, targets)):
-        raise GeneralProtection("EENTER: the target, FS or GS is not canonical")
+        raise GeneralProtection("EENTER, ERESUME: the target, FS or GS is not canonical")
     if state and sgx.checks.on(rules.TCS_STATE):
-        fault = GeneralProtection("EENTER: another logical processor uses this TCS")
+        fault = GeneralProtection("EENTER, ERESUME: another logical processor uses this TCS")
         raise sgx.checks.refuse(rules.TCS_STATE, fault)
     host_fs, host_gs, tf = registers[FSBASE], registers[GSBASE], registers[RFLAGS] & FLAG_TF
     host_stack = registers[RSP], registers[RBP]
@@ -142,7 +142,7 @@ def _check_fields(sgx: SGX, enclave: Enclave, flags: int, offsets: int) -> None:
     if flags & ~3:
         raise GeneralProtection(f"TCS.FLAGS {flags:#x} has reserved bits set")
     if not enclave.initialised and sgx.checks.on(rules.EENTER_INIT):
-        refusal = GeneralProtection("EENTER: the enclave has not passed EINIT")
+        refusal = GeneralProtection("EENTER, ERESUME: the enclave has not passed EINIT")
         raise sgx.checks.refuse(rules.EENTER_INIT, refusal)
     asked = bool(flags & AEXNOTIFY)
     if asked != enclave.secs.attributes.flags.aexnotify and not flags & DBGOPTIN:
@@ -178,7 +178,7 @@ def _check_frame(
     """The pages of an SSA frame, each a writable REG page of this enclave, and its last page."""
     _, _, ossa, _, nssa, *_ = _TCS.unpack_from(tcs)
     if index >= nssa and sgx.checks.on(rules.EENTER_CSSA):
-        fault = GeneralProtection(f"EENTER: all {nssa} SSA frames are in use")
+        fault = GeneralProtection(f"EENTER, ERESUME: all {nssa} SSA frames are in use")
         raise sgx.checks.refuse(rules.EENTER_CSSA, fault)
     size = enclave.secs.ssaframesize * PAGE
     start, pages = enclave.base + ossa + index * size, []
