@@ -82,4 +82,4 @@ def exception_reentry(host: Platform, victim: DeployedEnclave, digest: bytes) ->
     if sha256(answer.secret).digest() == digest:
         detail = f"an exception wrote the PIN {PIN.decode()}; it opens the strongbox"
         return Outcome("succeeds", detail, leaked=answer.secret)
-    return Outcome("blocked", "the PIN is what it was")
+    return stopped(host, "the PIN is what it was", "")

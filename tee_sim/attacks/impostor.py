@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tee_sim.attacks.outcome import Outcome, attack, nothing
+from tee_sim.attacks.outcome import Outcome, attack, nothing, stopped
 from tee_sim.sdk.host import Enclave
 from tee_sim.sdk.image import load_program
 
@@ -49,4 +49,4 @@ def impostor(host: Platform) -> Outcome:
     stolen = back_door.stolen_pin().rstrip(b"\0")
     if stolen == PIN.encode():
         return Outcome("succeeds", f"the host collected the PIN {PIN}", leaked=stolen)
-    return Outcome("blocked", "the host did not get the PIN")
+    return stopped(host, "the host did not get the PIN", "")

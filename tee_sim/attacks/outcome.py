@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from tee_sim.checks import PATCH_LEVEL, Check
+from tee_sim.checks import PATCH_LEVEL
 from tee_sim.errors import EnclaveLost, MachineCheck, TeeSimError, UsageError
 from tee_sim.html import table
 
@@ -176,20 +176,24 @@ def attack(
     return declare
 
 
-def stopped(host: Platform, detail: str, check: Check | str | None = None) -> Outcome:
+def stopped(host: Platform, detail: str, check: str | None = None) -> Outcome:
     """The attack was blocked: by ``check``, or else by the last check that refused anything in it.
 
     An empty ``check`` says that none can stop this attack.
 
     Raises:
-        UsageError: no check refused anything, so the scene was not the one that the attack needs.
+        UsageError: no check refused anything, or the one that is named is not in force, so the
+            scene was not the one that the attack needs.
     """
-    if check == "" or (check is None and not host.checks.refusals):
+    if check is None and host.checks.refusals:
+        check = host.checks.refusals[-1].check.name
+    known = host.checks.known.get(check or "")
+    if known is None or not host.checks.on(known):
         raise UsageError(
             f"the attack failed though no check stopped it ({detail}): prepare the victim as its "
             "description says, with the digest of its present secret"
         )
-    return Outcome("blocked", detail, str(check or host.checks.refusals[-1].check))
+    return Outcome("blocked", detail, known.name)
 
 
 def refused(error: TeeSimError, detail: str = "") -> Outcome:

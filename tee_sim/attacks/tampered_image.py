@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tee_sim.attacks.outcome import Outcome, attack, nothing, refused
+from tee_sim.attacks.outcome import Outcome, attack, nothing, refused, stopped
 from tee_sim.errors import SGXError
 from tee_sim.units import PAGE
 
@@ -63,4 +63,4 @@ def tampered_image(host: Platform) -> Outcome:
     tries = victim.tries_left()
     if tries == int.from_bytes(MORE_TRIES, "little"):
         return Outcome("succeeds", f"the vault runs, and allows {tries} wrong PINs")
-    return Outcome("blocked", f"the vault runs unchanged: {tries} tries")
+    return stopped(host, f"the vault runs unchanged: {tries} tries", "")

@@ -37,7 +37,7 @@ RETURN_ADDRESS = 0x0800_0000
 processor stops there instead of executing."""
 
 LEAF_COST = 10_000
-"""Instructions that one leaf executed inside counts for, in the budget of a call."""
+"""Instructions that a leaf executed inside, or a fault, counts for in the budget of a call."""
 
 MASK64 = (1 << 64) - 1
 
@@ -245,6 +245,8 @@ class Guest(ABC):
             elif stop.kind == "limit" and others:
                 others[1]()
             else:
+                spent += LEAF_COST if stop.kind == "fault" else 0
+                stop = stop if spent < lp.budget else Stop("budget")
                 offered = self._interrupted(lp, stop, offered)
 
     def _require_alive(self) -> None:

@@ -173,6 +173,8 @@ class Machine:
         for lp in self._processors.values():
             lp.switch(0)
         self.boots += 1
+        if self.voltage is not None:
+            self.voltage.reset()
 
 
 def _by_page(hpa: int, size: int) -> list[tuple[int, int, int]]:

@@ -6,6 +6,7 @@ has one wrong bit. Everything else goes on working, which is what makes the faul
 
 from __future__ import annotations
 
+from math import log
 from typing import TYPE_CHECKING
 
 from tee_sim.checks import Check, Checks
@@ -56,7 +57,11 @@ class Voltage:
 
     def __init__(self, checks: Checks, entropy: Entropy) -> None:
         self._checks, self._entropy = checks, entropy
-        self.offset = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Normal voltage, as at each boot."""
+        self.offset, self._wait = 0, self._until_dip()
 
     def write(self, millivolts: int) -> None:
         """Set the offset; without effect where the register is locked."""
@@ -69,19 +74,26 @@ class Voltage:
         """As `LogicalProcessor.run`, at the voltage that is set."""
         if self.offset >= STABLE:
             return lp.run(limit)
-        left, wait = lp.budget if limit is None else limit, self._draw(2 * RARITY)
+        if self._wait > 0:
+            # How far the last run came is not known. It does not matter to what is memoryless.
+            self._wait = self._until_dip()
+        left = lp.budget if limit is None else limit
         while left > 0:
-            steps = min(left, wait) if wait > 0 else 1
-            product = "" if wait > 0 else self._product(lp)
+            steps = min(left, self._wait) if self._wait > 0 else 1
+            product = "" if self._wait > 0 else self._product(lp)
             stop = lp.run(steps)
             if stop.kind != "limit":
                 return stop
-            left, wait = left - steps, wait - steps
+            left, self._wait = left - steps, self._wait - steps
             if product:
                 self._spoil(lp, product)
-            if product or wait < -DIP:
-                wait = self._draw(2 * RARITY)
+            if product or self._wait < -DIP:
+                self._wait = self._until_dip()
         return Stop("budget" if limit is None else "limit")
+
+    def _until_dip(self) -> int:
+        """Instructions to the next dip: exponentially distributed, whatever came before."""
+        return round(-RARITY * log((self._draw(1 << 32) + 1) / (1 << 32)))
 
     def _product(self, lp: LogicalProcessor) -> str:
         """The register that the instruction at RIP leaves a product in, if it does."""

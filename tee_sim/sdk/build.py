@@ -58,6 +58,7 @@ ZIG_FLAGS = (
     "-target", "x86_64-freestanding-none", "-mcpu=x86_64", "-OReleaseFast",
     "-fPIC", "-fstrip", "-ffunction-sections", "-fdata-sections", "-fno-unwind-tables",
     "-mno-red-zone", "-fcompiler-rt",
+    "-j1",                          # with more threads the order of functions may vary
 )
 # fmt: on
 

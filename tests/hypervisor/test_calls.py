@@ -89,6 +89,23 @@ def test_no_program_survives_a_power_cut(tee: str) -> None:
         victim.tries_left()
 
 
+def test_what_was_evicted_before_a_power_cut_does_not_come_back() -> None:
+    host = small("sgx-tme")
+    sgx = host.adversary.sgx
+    assert sgx is not None
+    page, slots = sgx.epc.take(), sgx.epc.take()
+
+    def version_array() -> object:
+        sgx.epa(page)
+        sgx.epa(slots)
+        return sgx.ewb(page, slots)
+
+    before = version_array()
+    host.machine.power_cut()
+    after = version_array()
+    assert before != after, "the same page, version and slot, but another key"
+
+
 def test_calls_that_cannot_end_any_more_leave_their_processors() -> None:
     host = small("sgx-tme")
     first, second = host.create_enclave("careless"), host.create_enclave("careless")

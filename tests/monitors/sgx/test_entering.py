@@ -704,3 +704,12 @@ def test_a_page_fault_is_repaired_and_the_access_done_again() -> None:
     door.resume()
     assert door.lp.run(STEPS).kind == "enclu"
     assert door.registers["rdi"].to_bytes(8, "little") == b"repaired"
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_only_a_debug_enclave_says_where_it_faulted(debug: bool) -> None:
+    door = Door(UD2, debug=debug)
+    stop = door.run()
+    seen = door.interrupt(stop.fault)
+    assert seen is not None
+    assert (f"{CODE_GVA:#x}" in str(seen)) == debug

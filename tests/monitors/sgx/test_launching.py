@@ -403,9 +403,8 @@ def test_a_token_is_refused_with_the_code_of_its_first_defect(
 
 def test_a_debug_launch_enclave_permits_debug_enclaves_only(locked: Locked) -> None:
     locked.launcher = locked.launch_enclave(debug=True)
-    token = locked.token(valid=3)
     with locked.refused(16):
-        locked.einit(token)
+        locked.einit(locked.token())
     locked.enclave = building.ecreate(locked.sgx, locked.free, secs(attributes=DEBUG))
     token = locked.token(attributes=DEBUG)
     launching.einit(locked.sgx, locked.free, locked.signed(attributes=DEBUG), token)
