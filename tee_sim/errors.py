@@ -225,6 +225,6 @@ def known(what: str, wanted: Iterable[str], names: Collection[str], where: str =
     found = [wanted] if isinstance(wanted, str) else list(dict.fromkeys(wanted))
     for name in found:
         if name not in names:
-            there = ", ".join(names) or "none"
-            raise UsageError(f"no {what} named '{name}'{where}; there are: {there}")
+            there = f"there are: {', '.join(names)}" if names else "there are none here"
+            raise UsageError(f"no {what} named '{name}'{where}; {there}")
     return found

@@ -152,7 +152,7 @@ def test_matrix_in_plain_text_has_one_line_for_each_attack() -> None:
         (("--platform", "sgx"), "no platform named 'sgx'; there are: none, sgx-mee, sgx-tme"),
         (("--attack", "rowhammer"), "no attack named 'rowhammer'; there are: read_private_page"),
         (("--without", "RMP.VALIDATED"), "no check named 'RMP.VALIDATED' on none, sgx-mee"),
-        (("--platform", "none", "--without", "MEE.MAC"), "on none; there are: none"),
+        (("--platform", "none", "--without", "MEE.MAC"), "on none; there are none here"),
         (("--platform", "sgx-tme", "--without", "MEE.MAC"), "on sgx-tme; there are: PRM.ABORT"),
     ],
 )

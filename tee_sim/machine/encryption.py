@@ -62,7 +62,8 @@ BOOT_ALIAS = Check(
     "No two addresses reach the same memory",
     "A memory module that claims to be larger than it is: the kernel reads and replays enclave "
     "memory through its second address.",
-    "De Meulemeester et al., BadRAM, 2025: Intel's Alias Checking Trusted Module (unverified)",
+    "De Meulemeester et al., BadRAM, 2025, on Intel's Alias Checking Trusted Module; not compared "
+    "with a text of Intel's",
 )
 
 XTS_CHECKS = (MEM_ENCRYPTION, BOOT_ALIAS)

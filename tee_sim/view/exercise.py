@@ -178,6 +178,11 @@ class Exercise:
         return None, f"Answer with one of the choices, {letters[0]} to {letters[-1]}."
 
 
+def _quoted(choices: Iterable[str]) -> str:
+    """The choices as they are to be typed; some have commas of their own."""
+    return ", ".join(f'"{choice}"' for choice in choices)
+
+
 class Prediction:
     """What a student expects before the experiment, kept until it has happened.
 
@@ -194,7 +199,7 @@ class Prediction:
         self, question: str, guess: str | None = None, *, choices: Sequence[str] = ()
     ) -> None:
         if guess is not None and choices and normalise(guess) not in map(normalise, choices):
-            raise UsageError(f"predict one of: {', '.join(choices)}")
+            raise UsageError(f"predict one of: {_quoted(choices)}")
         self.question, self.choices = clean(question), tuple(choices)
         self.guess = None if guess is None else clean(guess)
 
@@ -202,7 +207,7 @@ class Prediction:
         return f"Prediction({' '.join(self.question.split())}: {self.guess or 'none yet'})"
 
     def _repr_html_(self) -> str:
-        lines: list[Line] = [("choices", ", ".join(self.choices))] if self.choices else []
+        lines: list[Line] = [("choices", _quoted(self.choices))] if self.choices else []
         return card("prediction", self.question, [*lines, ("you predict", self._words())]).body
 
     def _words(self) -> str:

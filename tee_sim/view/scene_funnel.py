@@ -50,6 +50,7 @@ class _Row(NamedTuple):
     y: float
     height: float
     detail: list[str]
+    source: list[str]
 
 
 def funnel(steps: Sequence[Stage], title: str = "One access") -> Player:
@@ -78,8 +79,9 @@ def _layout(steps: Sequence[Stage]) -> list[_Row]:
     rows, y = [], float(_TOP)
     for stage in steps:
         detail = wrap(clean(stage.detail), _BADGE - _TEXT - 20, 14, lines=3)
-        height = 36 + 18 * len(detail) + (17 if stage.source else 0)
-        rows.append(_Row(stage, y, max(64, height), detail))
+        source = wrap(clean(stage.source), WIDTH - _TEXT - 20, 12.5) if stage.source else []
+        height = 36 + 18 * len(detail) + 17 * len(source)
+        rows.append(_Row(stage, y, max(64, height), detail, source))
         y += rows[-1].height
     return rows
 
@@ -144,9 +146,7 @@ def _words(canvas: Canvas, row: _Row, reached: bool, never: bool) -> None:
         canvas.text(_BADGE, y + 24, "never reached" if never else "", size=13, fill=ink)
         return
     canvas.lines(_TEXT, y + 44, row.detail)
-    if stage.source:
-        below = y + 44 + 18 * len(row.detail)
-        canvas.text(_TEXT, below, stage.source, size=12.5, fill=c.SOFT_INK, room=WIDTH - _TEXT - 20)
+    canvas.lines(_TEXT, y + 44 + 18 * len(row.detail), row.source, 17, size=12.5, fill=c.SOFT_INK)
     fill, ink, border = {
         "pass": (c.DEEP_GREEN, c.WHITE, ""),
         "refuse": (c.DEEP_VERMILION, c.WHITE, ""),

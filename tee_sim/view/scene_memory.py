@@ -68,10 +68,10 @@ def amount(size: int) -> str:
     unit = f"{size} bytes"
     if size % MIB == 0:
         unit = f"{size // MIB} MiB"
-    elif size % KIB == 0:
-        unit = f"{size // KIB} KiB"
     elif size > MIB:
         unit = f"about {size / MIB:.0f} MiB"
+    elif size % KIB == 0:
+        unit = f"{size // KIB} KiB"
     elif size > 16 * KIB:
         unit = f"about {size / KIB:.0f} KiB"
     if size % PAGE:

@@ -151,6 +151,7 @@ def test_spelling_does_not_matter() -> None:
 def test_a_prediction_is_shown_beside_what_happened() -> None:
     guess = predict("Does the host read it?", "no", choices=["yes", "no", "ciphertext"])
     assert repr(guess) == "Prediction(Does the host read it?: no)"
+    assert "&quot;yes&quot;, &quot;no&quot;, &quot;ciphertext&quot;" in guess._repr_html_()
     shown = guess.happened("ciphertext", "the engine encrypts")._repr_html_()
     assert "<dt>you predicted</dt><dd>no</dd><dt>it happened</dt><dd>ciphertext</dd>" in shown
     assert "Not what you predicted" in shown
@@ -164,5 +165,5 @@ def test_no_prediction_is_safe() -> None:
 
 
 def test_a_prediction_must_be_one_of_the_choices() -> None:
-    with pytest.raises(UsageError, match="yes, no"):
+    with pytest.raises(UsageError, match='"yes", "no"'):
         predict("?", "perhaps", choices=["yes", "no"])

@@ -262,6 +262,7 @@ def test_an_amount_of_memory_is_short() -> None:
     assert amount(64) == "64 bytes"
     assert amount(100_634_112) == "about 96 MiB"
     assert amount(196_544) == "about 192 KiB"
+    assert amount(0x3FF_F000) == "16383 pages, about 64 MiB"
 
 
 def test_a_region_below_a_page_has_no_square() -> None:
@@ -283,6 +284,13 @@ def test_the_funnel_ends_at_the_first_refusal() -> None:
     assert "never reached" in player.frames[-1].svg
     assert "The access does not happen." in player.frames[-1].svg
     assert "The access completes." in funnel(stages()[:3]).frames[-1].svg
+
+
+def test_the_funnel_shows_a_long_source_whole() -> None:
+    source = "A specification with a long name, " * 4 + "last words"
+    shown = funnel([Stage("MEM.ENCRYPTION", "encrypts", "pass", source)]).frames[-1].svg
+    assert "last words" in shown
+    assert "…" not in shown
 
 
 def test_the_funnel_does_not_tell_in_advance() -> None:
