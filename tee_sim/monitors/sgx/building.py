@@ -18,16 +18,14 @@ from tee_sim.abi.sgx import (
     PageType,
     SecinfoFlags,
 )
-from tee_sim.checks import Check
-from tee_sim.errors import GeneralProtection, LayoutError, PageFault, SGXError
+from tee_sim.errors import GeneralProtection, LayoutError, PageFault
 from tee_sim.machine.fxsave import SIZE as FXSAVE_SIZE
 from tee_sim.machine.paging import is_canonical
 from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave
 from tee_sim.monitors.sgx.epcm import EPCMEntry
 from tee_sim.monitors.sgx.processor import SGX
-from tee_sim.monitors.sgx.status import status
-from tee_sim.trace import Leaf
+from tee_sim.monitors.sgx.status import refusal
 from tee_sim.units import PAGE, is_aligned
 
 XSAVE_HEADER = 64
@@ -82,7 +80,7 @@ def ecreate(sgx: SGX, page_hpa: int, secs: SECS) -> Enclave:
     sgx.enclaves[page_hpa] = enclave
     _enter(sgx, page_hpa, EPCMEntry(True, page_type=PageType.SECS, enclavesecs=page_hpa))
     sgx.machine.cache.create(page_hpa, fresh.pack())
-    _trace(sgx, "ECREATE", f"ELRANGE {secs.baseaddr:#x}+{size:#x}")
+    sgx.trace("ECREATE", f"ELRANGE {secs.baseaddr:#x}+{size:#x}")
     return enclave
 
 
@@ -129,7 +127,7 @@ def eadd(
     sgx.machine.cache.create(page_hpa, content)
     if sgx.checks.on(rules.MEASURE_EADD):
         enclave.digest.update(eadd_record(linaddr - enclave.base, flags))
-    _trace(sgx, "EADD", f"{kind.name} page at {linaddr:#x}")
+    sgx.trace("EADD", f"{kind.name} page at {linaddr:#x}")
 
 
 def eextend(sgx: SGX, chunk_hpa: int, chunks: int = 1) -> None:
@@ -167,7 +165,7 @@ def eextend(sgx: SGX, chunk_hpa: int, chunks: int = 1) -> None:
         for low in range(chunk_hpa - page_hpa, chunk_hpa - page_hpa + chunks * CHUNK, CHUNK):
             log += (eextend_record(offset + low), view[low : low + CHUNK])
         enclave.digest.update(b"".join(log))
-    _trace(sgx, "EEXTEND", f"{chunks} x 256 bytes at {entry.enclaveaddress:#x}")
+    sgx.trace("EEXTEND", f"{chunks} x 256 bytes at {entry.enclaveaddress:#x}")
 
 
 def eremove(sgx: SGX, page_hpa: int) -> None:
@@ -191,15 +189,19 @@ def eremove(sgx: SGX, page_hpa: int) -> None:
     given_up = entry.page_type == PageType.TRIM and not entry.modified
     if entry.page_type == PageType.SECS:
         if sgx.epcm.owned_by(page_hpa) and sgx.checks.on(rules.EREMOVE_CHILD):
-            raise _refusal(sgx, rules.EREMOVE_CHILD, "EREMOVE", 13, "the enclave still has pages")
+            raise refusal(
+                sgx.checks, rules.EREMOVE_CHILD, "EREMOVE", 13, "the enclave still has pages"
+            )
         sgx.enclaves.pop(page_hpa, None)
     elif (
         not given_up and _is_active(sgx, entry.enclavesecs) and sgx.checks.on(rules.EREMOVE_ACTIVE)
     ):
-        raise _refusal(sgx, rules.EREMOVE_ACTIVE, "EREMOVE", 14, "a thread runs in the enclave")
+        raise refusal(
+            sgx.checks, rules.EREMOVE_ACTIVE, "EREMOVE", 14, "a thread runs in the enclave"
+        )
     entry.valid = False
     sgx.machine.mmu.forget()
-    _trace(sgx, "EREMOVE", f"{page_hpa:#x}")
+    sgx.trace("EREMOVE", f"{page_hpa:#x}")
 
 
 def enclave_of(sgx: SGX, secs_hpa: int) -> Enclave:
@@ -240,12 +242,3 @@ def _require(wrong: Sequence[tuple[object, str]]) -> None:
     for failed, why in wrong:
         if failed:
             raise GeneralProtection(why)
-
-
-def _refusal(sgx: SGX, check: Check, leaf: str, code: int, text: str) -> SGXError:
-    return sgx.checks.refuse(check, status(leaf, code, text))
-
-
-def _trace(sgx: SGX, name: str, detail: str) -> None:
-    if sgx.checks.tracer is not None:
-        sgx.checks.emit(Leaf(name, detail))

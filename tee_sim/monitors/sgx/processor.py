@@ -1,7 +1,8 @@
 """An SGX processor: where the EPC lies, who may touch it, and which leaf an ENCLU means.
 
 The leaves themselves are functions over this state, one module for each part of an enclave's
-life: `building`, `entering`, `debugging`, `paging`.
+life: `building`, `launching`, `entering`, `exiting`; `keys` and `reports`; `paging` and `tracking`;
+`dynamic` and `accepting`; `debugging`.
 
 Simplified: ENCLS leaves take their operands as values (the host is Python and runs in ring 0),
 not as addresses of PAGEINFO and SECINFO structures; so operand alignment faults of those
@@ -21,6 +22,7 @@ from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx.enclave import Enclave, Entry
 from tee_sim.monitors.sgx.epcm import EPCM, epcm_fault
 from tee_sim.monitors.sgx.evicted import Paging
+from tee_sim.trace import Leaf
 from tee_sim.units import is_aligned
 
 if TYPE_CHECKING:
@@ -178,6 +180,11 @@ class SGX:
         return self.checks.on(rules.AEX_NOTIFY)
 
     # Helpers of the leaves
+
+    def trace(self, leaf: str, detail: str) -> None:
+        """Tell the tracer, if there is one, that a leaf was executed."""
+        if self.checks.tracer is not None:
+            self.checks.emit(Leaf(leaf, detail))
 
     def next_eid(self) -> int:
         """A number for a new enclave; never used twice before the next boot."""
