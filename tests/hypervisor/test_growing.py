@@ -206,6 +206,28 @@ def test_a_page_that_was_given_back_is_free(program: DeployedEnclave) -> None:
     assert program.guest.driver.epc.take() == hpa
 
 
+@pytest.mark.parametrize("ask", ["publish", "add_thread", "give_back"])
+def test_a_change_can_be_accepted_when_the_page_has_been_out(
+    program: DeployedEnclave, ask: str
+) -> None:
+    """PR, MODIFIED and a TCS, MODIFIED and trimmed."""
+    guest, evicted = program.guest, []
+    assert isinstance(guest, SGXGuest)
+    swap, memory = guest.driver.swap, Growing(guest)
+
+    def evicting(gva: int, pages: int, argument: int) -> None:
+        (memory.restrict if ask == "publish" else memory.change)(gva, pages, argument)
+        for offset in range(gva - guest.base, gva - guest.base + pages * PAGE, PAGE):
+            swap.evict(guest, offset)
+            evicted.append(offset)
+
+    for name, service in memory.ocalls.items():
+        program.on_ocall(name, service if name == "remove_pages" else evicting)
+    getattr(program, ask)()
+    assert evicted
+    assert not [offset for offset in evicted if (guest, offset) in swap.disk]
+
+
 def test_without_a_tee_there_is_nothing_to_accept() -> None:
     program = Platform("none").create_enclave("grower")
     with pytest.raises(UsageError, match="SGX enclave"):
