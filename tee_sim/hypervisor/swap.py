@@ -70,6 +70,13 @@ class Swapper:
         self._arrays: list[int] = []
         self._slots: list[int] = []
 
+    def clear(self) -> None:
+        """The machine was switched on again: no enclave has a page any more."""
+        for guest, _ in [*self._resident, *self.disk]:
+            guest.pages.clear()
+        for kept in (self.disk, self._resident, self._arrays, self._slots):
+            kept.clear()
+
     def take(self, guest: SGXGuest, offset: int) -> int:
         """A free EPC page for the page at ``offset`` of ``guest``, whose SECS page stays in.
 
@@ -111,6 +118,7 @@ class Swapper:
         Raises:
             SGXError: it is not what was evicted.
         """
+        self._driver.start_over()
         if (guest, offset) not in self.disk:
             return False
         if offset != ROOT:
@@ -151,6 +159,7 @@ class Swapper:
 
     def is_resident(self, guest: SGXGuest, offset: int) -> bool:
         """Whether the page is in the EPC."""
+        self._driver.start_over()
         return (guest, offset) in self._resident and (offset == ROOT or offset in guest.pages)
 
     def _is_full(self) -> bool:
