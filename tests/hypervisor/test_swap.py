@@ -411,6 +411,41 @@ def test_a_page_that_was_refused_at_entry_can_be_put_right() -> None:
     assert guest.enter(0, 1, RSI)[0] == 0
 
 
+def test_a_version_array_that_was_taken_away_is_replaced() -> None:
+    vault = platform().create_enclave("vault")
+    digest, guest = vault.make_secret("1"), vault.guest
+    offset = vault.address("vault_secret") - guest.base & -PAGE
+    swap(guest).evict(guest, offset)
+    array = swap(guest).disk[guest, offset].slot & -PAGE
+    assert swap(guest).load(guest, offset)
+    guest.driver.eremove(array)
+    swap(guest).evict(guest, offset)
+    assert swap(guest).disk[guest, offset].slot & -PAGE != array
+    assert sha256(vault.release("1").secret).digest() == digest
+
+
+def test_a_page_that_cannot_be_written_out_is_the_end_of_its_enclave_and_of_no_other() -> None:
+    host = platform(pages=40)
+    vault, other = host.create_enclave("vault"), host.create_enclave("vault")
+    digest, guest = other.make_secret("1"), vault.guest
+    vault.make_secret("1")
+    call = guest.steps(0, quantum=1, processor=1)
+    next(call)
+    offset, hpa = next(iter(guest.pages.items()))
+    guest.driver.eblock(hpa)  # the pager will find it blocked already
+    swap(guest).evict(guest, offset)
+    assert not swap(guest).is_resident(guest, offset)
+    assert not guest.driver.epcm(hpa).valid
+    with pytest.raises(EnclaveLost, match="could not be written out: EBLOCK refused"):
+        next(call)
+    with pytest.raises(EnclaveLost, match="could not be written out: EBLOCK refused"):
+        vault.release("1")
+    assert sha256(other.release("1").secret).digest() == digest
+    vault.close()
+    other.close()
+    assert host.host.sgx.epc.left == 40
+
+
 def test_a_thread_that_cannot_be_resumed_does_not_keep_the_others_out() -> None:
     guest = launch(platform(), large(threads=2))
     calls = [guest.steps(n, n, HEAP, processor=n, quantum=50) for n in (0, 1)]
