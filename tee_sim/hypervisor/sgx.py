@@ -50,7 +50,6 @@ class SGXDriver:
 
     Args:
         sgx: the processor.
-
     """
 
     def __init__(self, sgx: SGX) -> None:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tee_sim.abi.sgx import VA_SLOT, EvictedPage
-from tee_sim.errors import EnclaveLost, Fault, PageFault, SGXError, UsageError
+from tee_sim.errors import EnclaveLost, Fault, MachineCheck, PageFault, SGXError, UsageError
 from tee_sim.machine.paging import ADDRESS_MASK
 from tee_sim.units import PAGE
 
@@ -112,6 +112,8 @@ class Swapper:
             self._driver.etrack(guest.secs_hpa)
             with guest.interrupted():
                 self._write_out(guest, offset, hpa, pte)
+        except MachineCheck:
+            raise
         except (Fault, SGXError, UsageError) as error:
             with guest.interrupted():
                 del guest.pages[offset], self._resident[guest, offset]

@@ -15,7 +15,7 @@ from assembly import SSA_0, TCS_0, TCS_1, image, launch, leave, load_from, mov
 from tee_sim import Platform
 from tee_sim.abi.image import Image, ImagePage
 from tee_sim.abi.sgx import PageType
-from tee_sim.errors import EnclaveLost, Fault, PageFault, SGXError, UsageError
+from tee_sim.errors import EnclaveLost, Fault, MachineCheck, PageFault, SGXError, UsageError
 from tee_sim.hypervisor.calls import interleave
 from tee_sim.hypervisor.guest import ENCLAVE_BASE, Guest
 from tee_sim.hypervisor.sgx import SGXGuest
@@ -444,6 +444,18 @@ def test_a_page_that_cannot_be_written_out_is_the_end_of_its_enclave_and_of_no_o
     vault.close()
     other.close()
     assert host.host.sgx.epc.left == 40
+
+
+def test_memory_that_was_changed_stops_the_machine_when_it_is_written_out() -> None:
+    host = platform("sgx-mee")
+    vault = host.create_enclave("vault")
+    vault.make_secret("1")
+    place = vault.physical("vault_secret")
+    host.adversary.evict(place)
+    block = host.adversary.bus.read(place & -16, 16)
+    host.adversary.bus.write(place & -16, bytes(byte ^ 1 for byte in block))
+    with pytest.raises(MachineCheck):
+        swap(vault.guest).evict(vault.guest, vault.address("vault_secret") - ENCLAVE_BASE & -PAGE)
 
 
 def test_a_thread_that_cannot_be_resumed_does_not_keep_the_others_out() -> None:
