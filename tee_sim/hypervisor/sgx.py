@@ -50,16 +50,11 @@ class SGXDriver:
 
     Args:
         sgx: the processor.
-
-    Attributes:
-        epc: free EPC pages.
-        swap: gives them out, and makes room when there are none.
     """
 
     def __init__(self, sgx: SGX) -> None:
         self._sgx = sgx
-        self.epc = FrameAllocator(range(sgx.epcm.start, sgx.epcm.stop), "enclave page cache (EPC)")
-        self.swap = Swapper(self)
+        self._boot, self._epc, self._swap = 0, _empty(sgx), Swapper(self)
         self.ecreate = partial(building.ecreate, sgx)
         self.eadd = partial(building.eadd, sgx)
         self.eextend = partial(building.eextend, sgx)
@@ -83,6 +78,24 @@ class SGXDriver:
         self.eresume = partial(entering.eenter, sgx, resume=True)
         self.enclu = partial(enclu, sgx)
         self.abandon = partial(exiting.abandon, sgx)
+
+    @property
+    def epc(self) -> FrameAllocator:
+        """Free EPC pages."""
+        self.start_over()
+        return self._epc
+
+    @property
+    def swap(self) -> Swapper:
+        """Gives them out, and makes room when there are none."""
+        self.start_over()
+        return self._swap
+
+    def start_over(self) -> None:
+        """After a power cut the EPC is empty, and what is on the disk fits no version."""
+        if self._boot != self._sgx.machine.boots:
+            self._boot, self._epc = self._sgx.machine.boots, _empty(self._sgx)
+            self._swap.clear()
 
     @property
     def aex_notify(self) -> bool:
@@ -119,6 +132,10 @@ class SGXDriver:
         """A copy of the EPCM entry of ``hpa``: software cannot read the real one; teachers can."""
         entry = self._sgx.epcm[hpa & -PAGE]
         return EPCMEntry(*(getattr(entry, name) for name in entry.__slots__))
+
+
+def _empty(sgx: SGX) -> FrameAllocator:
+    return FrameAllocator(range(sgx.epcm.start, sgx.epcm.stop), "enclave page cache (EPC)")
 
 
 def production(*, debug: bool = False, aex_notify: bool = False) -> Attributes:
@@ -206,8 +223,9 @@ class SGXGuest(Guest):
             for lp in inside:
                 try:
                     self._resume(lp)
-                except Fault as fault:
-                    self.lost = EnclaveLost(f"a thread cannot go on: {fault}", fault=fault)
+                except (Fault, SGXError, UsageError) as error:
+                    cause = error if isinstance(error, Fault) else None
+                    self.lost = EnclaveLost(f"a thread cannot go on: {error}", fault=cause)
 
     def _reload(self, fault: PageFault) -> bool:
         return self.driver.swap.load(self, (fault.address & -PAGE) - self.base)
@@ -228,12 +246,16 @@ class SGXGuest(Guest):
             self.space.map(gva, hpa, writable=page.w or not page.r, executable=page.x)
 
     def close(self) -> None:
-        """Remove every page, the SECS last. A page in other use by now is not given back."""
+        """Remove every page, the SECS last. A page in other use by now is not given back.
+
+        After a power cut there is none to remove.
+        """
+        swap = self.driver.swap
         for lp in self.host.machine.mmu.processors:
             if lp.context is getattr(self, "enclave", None):
                 self.driver.abandon(lp)
         held = list(self.pages.values())
-        if self.driver.swap.is_resident(self, ROOT):
+        if swap.is_resident(self, ROOT):
             held.append(self.secs_hpa)
         for hpa in held:
             try:
@@ -242,7 +264,7 @@ class SGXGuest(Guest):
                 continue
             self.driver.epc.give(hpa)
         self.pages.clear()
-        self.driver.swap.forget(self)
+        swap.forget(self)
         super().close()
 
     def _start(self, lp: LogicalProcessor, tcs_offset: int, registers: list[int]) -> None:
@@ -254,8 +276,8 @@ class SGXGuest(Guest):
         registers = self._arguments(self.exception_call[0], 0, {})
         try:
             self._eenter(lp, self._entered[lp.index], registers)
-        except Fault:
-            return False  # every save frame is in use
+        except (Fault, SGXError):
+            return False  # every save frame is in use, or the thread's pages are not to be had
         return True
 
     def _eenter(self, lp: LogicalProcessor, tcs_gva: int, registers: list[int]) -> None:

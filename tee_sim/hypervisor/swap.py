@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tee_sim.abi.sgx import VA_SLOT, EvictedPage
-from tee_sim.errors import UsageError
+from tee_sim.errors import EnclaveLost, Fault, MachineCheck, PageFault, SGXError, UsageError
 from tee_sim.machine.paging import ADDRESS_MASK
 from tee_sim.units import PAGE
 
@@ -70,6 +70,13 @@ class Swapper:
         self._arrays: list[int] = []
         self._slots: list[int] = []
 
+    def clear(self) -> None:
+        """The machine was switched on again: no enclave has a page any more."""
+        for guest, _ in [*self._resident, *self.disk]:
+            guest.pages.clear()
+        for kept in (self.disk, self._resident, self._arrays, self._slots):
+            kept.clear()
+
     def take(self, guest: SGXGuest, offset: int) -> int:
         """A free EPC page for the page at ``offset`` of ``guest``, whose SECS page stays in.
 
@@ -85,25 +92,51 @@ class Swapper:
     def evict(self, guest: SGXGuest, offset: int) -> None:
         """Write a page out to the disk; its page of the EPC is free.
 
+        From EBLOCK there is no way back but through EWB. A page that cannot be written out is
+        thrown away, and that is the end of its enclave.
+
         Raises:
-            UsageError: it is not in the EPC.
+            UsageError: it is not in the EPC, or no page is left for its version.
             SGXError: a SECS whose enclave has other pages there.
         """
         if not self.is_resident(guest, offset):
             raise UsageError(f"{guest} has no page at {offset:#x} in the EPC")
-        driver, slot, pte = self._driver, self._slot(), 0
-        hpa = guest.pages.get(offset, guest.secs_hpa)
-        if offset != ROOT:
-            pte = guest.space.entry(guest.base + offset)
-            guest.space.set_entry(guest.base + offset, 0)
-            driver.eblock(hpa)
-            driver.etrack(guest.secs_hpa)
-        with guest.interrupted():
-            self.disk[guest, offset] = Stored(driver.ewb(hpa, slot), slot, pte)
-            self._slots.pop()
-            guest.pages.pop(offset, None)
-            del self._resident[guest, offset]
-            driver.epc.give(hpa)
+        self._slot()
+        if offset == ROOT:
+            self._write_out(guest, ROOT, guest.secs_hpa, 0)
+            return
+        hpa, pte = guest.pages[offset], guest.space.entry(guest.base + offset)
+        guest.space.set_entry(guest.base + offset, 0)
+        try:
+            self._driver.eblock(hpa)
+            self._driver.etrack(guest.secs_hpa)
+            with guest.interrupted():
+                self._write_out(guest, offset, hpa, pte)
+        except MachineCheck:
+            raise
+        except (Fault, SGXError, UsageError) as error:
+            with guest.interrupted():
+                del guest.pages[offset], self._resident[guest, offset]
+                self._driver.eremove(hpa)
+                self._driver.epc.give(hpa)
+            cause = error if isinstance(error, Fault) else None
+            text = f"its page at {offset:#x} could not be written out: {error}"
+            guest.lost = EnclaveLost(text, fault=cause)
+
+    def _write_out(self, guest: SGXGuest, offset: int, hpa: int, pte: int) -> None:
+        """EWB, with a slot of another version array if somebody has taken this one away."""
+        while (guest, offset) not in self.disk:
+            slot = self._slot()
+            try:
+                self.disk[guest, offset] = Stored(self._driver.ewb(hpa, slot), slot, pte)
+            except PageFault as fault:
+                if fault.address != slot:
+                    raise
+                lost = slot & -PAGE
+                self._arrays = [page for page in self._arrays if page != lost]
+                self._slots = [place for place in self._slots if place & -PAGE != lost]
+        self._slots.pop()
+        self.give(guest, offset, hpa)
 
     def load(self, guest: SGXGuest, offset: int) -> bool:
         """Bring a page back; whether it was out.
@@ -111,6 +144,7 @@ class Swapper:
         Raises:
             SGXError: it is not what was evicted.
         """
+        self._driver.start_over()
         if (guest, offset) not in self.disk:
             return False
         if offset != ROOT:
@@ -132,7 +166,7 @@ class Swapper:
         return True
 
     def give(self, guest: SGXGuest, offset: int, hpa: int) -> None:
-        """Take a page back that EREMOVE has freed, or that was never used."""
+        """Take a page back that EWB or EREMOVE has freed, or that was never used."""
         guest.pages.pop(offset, None)
         del self._resident[guest, offset]
         self._driver.epc.give(hpa)
@@ -151,6 +185,7 @@ class Swapper:
 
     def is_resident(self, guest: SGXGuest, offset: int) -> bool:
         """Whether the page is in the EPC."""
+        self._driver.start_over()
         return (guest, offset) in self._resident and (offset == ROOT or offset in guest.pages)
 
     def _is_full(self) -> bool:

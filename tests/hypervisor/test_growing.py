@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from assembly import SPIN, TCS_0, launch
+from assembly import SPIN, TCS_0, TCS_1, image, launch
 from tee_sim import Platform
-from tee_sim.abi.sgx import PageType
+from tee_sim.abi.image import ImagePage
+from tee_sim.abi.sgx import PageType, SecinfoFlags
 from tee_sim.attacks.proofs_dynamic import grower
 from tee_sim.errors import EcallFailed, EnclaveLost, PageFault, SGXError, UsageError
 from tee_sim.hypervisor.calls import interleave
 from tee_sim.hypervisor.growing import READ_ONLY, Growing
 from tee_sim.hypervisor.guest import ENCLAVE_BASE
 from tee_sim.hypervisor.sgx import SGXGuest
+from tee_sim.hypervisor.swap import ROOT
 from tee_sim.platform import DeployedEnclave
 from tee_sim.sdk.host import Enclave
 from tee_sim.units import MIB, PAGE
 
 FREE = ENCLAVE_BASE + 0x6000
+HEAP = ENCLAVE_BASE + 0x10000
 TRIM, TCS = PageType.TRIM, PageType.TCS
 
 
@@ -107,6 +112,108 @@ def test_a_thread_goes_on_after_an_interruption_and_its_enclave_ends_if_it_canno
     memory.change(ENCLAVE_BASE + TCS_0, 1, TRIM)
     with pytest.raises(EnclaveLost, match="cannot go on"):
         next(calls[0])
+
+
+@pytest.fixture
+def crowded() -> SGXGuest:
+    """Forty pages of heap from `HEAP`, and an EPC of 24."""
+    small = image(SPIN)
+    heap = tuple(
+        ImagePage(HEAP - ENCLAVE_BASE + at, PageType.REG, True, True, False, bytes(PAGE), 0)
+        for at in range(0, 40 * PAGE, PAGE)
+    )
+    large = replace(small, size=1 << 18, pages=small.pages + heap)
+    return launch(Platform("sgx-tme", memory=20 * MIB, epc=24 * PAGE), large)
+
+
+def flags(guest: SGXGuest, gva: int) -> SecinfoFlags:
+    """What the EPCM holds about a page, or the PCMD on the disk."""
+    stored = guest.driver.swap.disk.get((guest, gva - guest.base))
+    if stored is not None:
+        return stored.page.pcmd.secinfo.flags
+    return guest.driver.erdinfo(guest.pages[gva - guest.base]).flags
+
+
+def test_a_range_larger_than_the_epc_is_changed_page_by_page(crowded: SGXGuest) -> None:
+    memory, gvas = Growing(crowded), range(HEAP, HEAP + 40 * PAGE, PAGE)
+    memory.restrict(HEAP, 30, READ_ONLY)
+    for gva in gvas:
+        found, asked = flags(crowded, gva), gva < HEAP + 30 * PAGE
+        assert (found.r, found.w, found.pr) == (True, not asked, asked)
+    memory.change(HEAP + 30 * PAGE, 10, TRIM)
+    for gva in gvas:
+        asked = gva >= HEAP + 30 * PAGE
+        assert flags(crowded, gva).page_type == (TRIM if asked else PageType.REG)
+    for offset, hpa in crowded.pages.items():
+        assert crowded.driver.epcm(hpa).enclaveaddress == crowded.base + offset
+
+
+def test_a_range_that_is_refused_is_not_changed_in_part(guest: SGXGuest) -> None:
+    memory, first, second = Growing(guest), ENCLAVE_BASE + TCS_0, ENCLAVE_BASE + TCS_1
+    memory.change(first, 1, TRIM)
+    memory.augment(second - PAGE)
+    before = {gva: repr(guest.driver.epcm(at)) for gva, at in guest.pages.items()}
+    for refused in (
+        lambda: memory.restrict(second - PAGE, 2, READ_ONLY),
+        lambda: memory.change(second - PAGE, 2, TCS),
+        lambda: memory.change(ENCLAVE_BASE, 1000, TRIM),
+        lambda: memory.remove(first, 2),
+        lambda: memory.change(first, 1, TRIM),
+    ):
+        with pytest.raises(UsageError):
+            refused()
+    assert {gva: repr(guest.driver.epcm(at)) for gva, at in guest.pages.items()} == before
+
+
+def test_what_was_changed_before_a_refusal_is_tracked(guest: SGXGuest) -> None:
+    memory = Growing(guest)
+    memory.augment(FREE)
+    memory.augment(FREE + PAGE)
+    guest.driver._sgx.epcm[guest.pages[0x6000]].pending = False  # it was accepted
+    with pytest.raises(SGXError):
+        memory.restrict(FREE, 2, READ_ONLY)
+    entry = guest.driver.epcm(guest.pages[0x6000])
+    assert entry.pr
+    assert guest.enclave.is_tracked(entry.epoch)
+
+
+def test_a_page_that_is_on_the_disk_is_not_added_again(guest: SGXGuest) -> None:
+    memory = Growing(guest)
+    memory.augment(FREE)
+    guest.driver.swap.evict(guest, 0x6000)
+    with pytest.raises(UsageError, match="has a page already"):
+        memory.augment(FREE)
+    assert guest.driver.swap.load(guest, 0x6000)
+
+
+def test_a_page_is_added_to_its_own_enclave_even_if_the_root_was_out(guest: SGXGuest) -> None:
+    memory, swap = Growing(guest), guest.driver.swap
+    for offset in [*guest.pages, ROOT]:
+        swap.evict(guest, offset)
+    entry = guest.driver.epcm(memory.augment(FREE))
+    assert entry.enclavesecs == guest.secs_hpa
+    guest.close()
+    with pytest.raises(UsageError, match="no SECS page"):
+        memory.augment(FREE)
+
+
+def test_threads_keep_their_numbers_when_one_is_removed(guest: SGXGuest) -> None:
+    memory, numbers = Growing(guest), list(guest.tcs_offsets)
+    first = ENCLAVE_BASE + numbers[0]
+    memory.change(first, 1, TRIM)
+    guest.driver._sgx.epcm[guest.pages[numbers[0]]].modified = False  # it was accepted
+    memory.remove(first)
+    assert guest.tcs_offsets == numbers
+    with pytest.raises(PageFault):
+        next(guest.steps(0, quantum=10))
+    next(guest.steps(1, quantum=10))
+    assert numbers[0] in guest.pages  # the pager answered that fault with a new page
+    guest.driver._sgx.epcm[guest.pages[numbers[0]]].pending = False  # it was accepted
+    memory.restrict(first, 1, READ_ONLY)  # a page like any other by now
+    memory.change(first, 1, TCS)
+    assert guest.tcs_offsets == numbers
+    with pytest.raises(UsageError):
+        memory.restrict(first, 1, READ_ONLY)
 
 
 def test_closing_gives_back_every_page_that_was_added(guest: SGXGuest) -> None:
@@ -204,6 +311,28 @@ def test_a_page_that_was_given_back_is_free(program: DeployedEnclave) -> None:
     assert offset not in program.guest.pages
     assert not program.guest.driver.epcm(hpa).valid
     assert program.guest.driver.epc.take() == hpa
+
+
+@pytest.mark.parametrize("ask", ["publish", "add_thread", "give_back"])
+def test_a_change_can_be_accepted_when_the_page_has_been_out(
+    program: DeployedEnclave, ask: str
+) -> None:
+    """PR, MODIFIED and a TCS, MODIFIED and trimmed."""
+    guest, evicted = program.guest, []
+    assert isinstance(guest, SGXGuest)
+    swap, memory = guest.driver.swap, Growing(guest)
+
+    def evicting(gva: int, pages: int, argument: int) -> None:
+        (memory.restrict if ask == "publish" else memory.change)(gva, pages, argument)
+        for offset in range(gva - guest.base, gva - guest.base + pages * PAGE, PAGE):
+            swap.evict(guest, offset)
+            evicted.append(offset)
+
+    for name, service in memory.ocalls.items():
+        program.on_ocall(name, service if name == "remove_pages" else evicting)
+    getattr(program, ask)()
+    assert evicted
+    assert not [offset for offset in evicted if (guest, offset) in swap.disk]
 
 
 def test_without_a_tee_there_is_nothing_to_accept() -> None:

@@ -15,7 +15,7 @@ from assembly import SSA_0, TCS_0, TCS_1, image, launch, leave, load_from, mov
 from tee_sim import Platform
 from tee_sim.abi.image import Image, ImagePage
 from tee_sim.abi.sgx import PageType
-from tee_sim.errors import EnclaveLost, Fault, SGXError, UsageError
+from tee_sim.errors import EnclaveLost, Fault, MachineCheck, PageFault, SGXError, UsageError
 from tee_sim.hypervisor.calls import interleave
 from tee_sim.hypervisor.guest import ENCLAVE_BASE, Guest
 from tee_sim.hypervisor.sgx import SGXGuest
@@ -236,6 +236,42 @@ def test_evicting_the_thread_of_a_running_processor_brings_it_back() -> None:
     assert result[0] == answer()
 
 
+# Power cuts
+
+
+@pytest.mark.parametrize("tee", SGX)
+def test_after_a_power_cut_the_pager_starts_over(tee: str) -> None:
+    host = platform(tee)
+    old = host.create_enclave("vault")
+    pager, offsets = swap(old.guest), list(old.guest.pages)
+    for offset in offsets[: len(offsets) // 2]:
+        pager.evict(old.guest, offset)
+    host.machine.power_cut()
+    for offset in offsets:
+        assert not pager.load(old.guest, offset)
+        with pytest.raises(UsageError):
+            pager.evict(old.guest, offset)
+    assert not old.guest.pages
+    assert not pager.disk
+    new = host.create_enclave("vault")
+    digest = new.make_secret("1")
+    pager.evict(new.guest, next(iter(new.guest.pages)))
+    old.close()  # none of the pages is its own any more
+    assert sha256(new.release("1").secret).digest() == digest
+    new.close()
+    left = host.host.sgx.epc.left
+    assert left == EPC
+    assert len({host.host.sgx.epc.take() for _ in range(left)}) == EPC
+
+
+def test_the_dead_enclaves_of_earlier_boots_take_no_room() -> None:
+    host = platform(pages=32)
+    for _ in range(5):
+        host.create_enclave("vault").make_secret("1")
+        host.machine.power_cut()
+    assert host.host.sgx.epc.left == 32
+
+
 # Hostile: paging at random
 
 
@@ -373,6 +409,88 @@ def test_a_page_that_was_refused_at_entry_can_be_put_right() -> None:
     assert guest.driver.epc.left == before
     stored.page = right
     assert guest.enter(0, 1, RSI)[0] == 0
+
+
+def test_a_version_array_that_was_taken_away_is_replaced() -> None:
+    vault = platform().create_enclave("vault")
+    digest, guest = vault.make_secret("1"), vault.guest
+    offset = vault.address("vault_secret") - guest.base & -PAGE
+    swap(guest).evict(guest, offset)
+    array = swap(guest).disk[guest, offset].slot & -PAGE
+    assert swap(guest).load(guest, offset)
+    guest.driver.eremove(array)
+    swap(guest).evict(guest, offset)
+    assert swap(guest).disk[guest, offset].slot & -PAGE != array
+    assert sha256(vault.release("1").secret).digest() == digest
+
+
+def test_a_page_that_cannot_be_written_out_is_the_end_of_its_enclave_and_of_no_other() -> None:
+    host = platform(pages=40)
+    vault, other = host.create_enclave("vault"), host.create_enclave("vault")
+    digest, guest = other.make_secret("1"), vault.guest
+    vault.make_secret("1")
+    call = guest.steps(0, quantum=1, processor=1)
+    next(call)
+    offset, hpa = next(iter(guest.pages.items()))
+    guest.driver.eblock(hpa)  # the pager will find it blocked already
+    swap(guest).evict(guest, offset)
+    assert not swap(guest).is_resident(guest, offset)
+    assert not guest.driver.epcm(hpa).valid
+    with pytest.raises(EnclaveLost, match="could not be written out: EBLOCK refused"):
+        next(call)
+    with pytest.raises(EnclaveLost, match="could not be written out: EBLOCK refused"):
+        vault.release("1")
+    assert sha256(other.release("1").secret).digest() == digest
+    vault.close()
+    other.close()
+    assert host.host.sgx.epc.left == 40
+
+
+def test_memory_that_was_changed_stops_the_machine_when_it_is_written_out() -> None:
+    host = platform("sgx-mee")
+    vault = host.create_enclave("vault")
+    vault.make_secret("1")
+    place = vault.physical("vault_secret")
+    host.adversary.evict(place)
+    block = host.adversary.bus.read(place & -16, 16)
+    host.adversary.bus.write(place & -16, bytes(byte ^ 1 for byte in block))
+    with pytest.raises(MachineCheck):
+        swap(vault.guest).evict(vault.guest, vault.address("vault_secret") - ENCLAVE_BASE & -PAGE)
+
+
+def test_a_thread_that_cannot_be_resumed_does_not_keep_the_others_out() -> None:
+    guest = launch(platform(), large(threads=2))
+    calls = [guest.steps(n, n, HEAP, processor=n, quantum=50) for n in (0, 1)]
+    for call in calls:
+        next(call)
+
+    with guest.interrupted():
+        swap(guest).evict(guest, TCS_0)
+        stored = swap(guest).disk[guest, TCS_0]
+        stored.page = replace(stored.page, linaddr=HEAP)
+    processors = guest.host.machine.mmu.processors
+    assert [lp.context for lp in processors[:2]] == [None, guest.enclave]
+    for call in calls:
+        with pytest.raises(EnclaveLost, match="cannot go on: ELDU refused"):
+            next(call)
+
+
+def test_an_exception_whose_thread_is_not_to_be_had_is_the_end() -> None:
+    box = platform().create_enclave("strongbox")
+    box.make_secret("1")
+    guest = box.guest
+
+    def spoil(victim: Guest, lp: LogicalProcessor, event: Fault | None) -> bool:
+        if event is not None and not isinstance(event, PageFault):
+            tcs = victim.tcs_offsets[0]
+            swap(victim).evict(victim, tcs)
+            stored = swap(victim).disk[victim, tcs]
+            stored.page = replace(stored.page, linaddr=HEAP)
+        return False
+
+    guest.handlers.append(spoil)
+    with pytest.raises(EnclaveLost, match="#DE"):
+        box.divide(1, 0)
 
 
 def test_no_secret_stands_on_the_disk() -> None:

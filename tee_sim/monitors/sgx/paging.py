@@ -220,8 +220,9 @@ def eldu(
     entry.enclavesecs, entry.enclaveaddress = page_hpa if enclave else secs_hpa, evicted.linaddr
     entry.pending, entry.modified, entry.pr = flags.pending, flags.modified, flags.pr
     if owner is not None:
-        # Whether a page that ELDB blocks counts as tracked is unverified: here it does not.
-        entry.blocked, entry.epoch = block, owner.epoch
+        # EWB has made sure that the page is in no TLB: a change of it counts as tracked. Whether a
+        # page that ELDB blocks does is unverified: here it does not.
+        entry.blocked, entry.epoch = block, owner.epoch if block else -1
     _commit(sgx, page_hpa, entry, content)
     _trace(sgx, leaf, f"{flags.page_type.name} page of {evicted.linaddr:#x}")
     return enclave

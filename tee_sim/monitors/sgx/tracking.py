@@ -15,6 +15,7 @@ from tee_sim.monitors.sgx.building import enclave_of
 from tee_sim.monitors.sgx.enclave import Enclave
 from tee_sim.monitors.sgx.processor import SGX
 from tee_sim.monitors.sgx.status import status
+from tee_sim.trace import Leaf
 
 
 def etrack(sgx: SGX, secs_hpa: int) -> None:
@@ -34,7 +35,7 @@ def etrack(sgx: SGX, secs_hpa: int) -> None:
         SGXError, GeneralProtection, PageFault: as above; nothing has changed.
     """
     sgx.require_epc_page(secs_hpa, "SECS page")
-    _begin(enclave_of(sgx, secs_hpa), "ETRACK")
+    _begin(sgx, enclave_of(sgx, secs_hpa), "ETRACK")
 
 
 def etrackc(sgx: SGX, page_hpa: int) -> None:
@@ -59,10 +60,12 @@ def etrackc(sgx: SGX, page_hpa: int) -> None:
         raise status("ETRACKC", 6, f"{page_hpa:#x} is not in use")
     if entry.page_type == PageType.VA:
         raise status("ETRACKC", 27, "a version array belongs to no enclave")
-    _begin(enclave_of(sgx, entry.enclavesecs), "ETRACKC")
+    _begin(sgx, enclave_of(sgx, entry.enclavesecs), "ETRACKC")
 
 
-def _begin(enclave: Enclave, leaf: str) -> None:
+def _begin(sgx: SGX, enclave: Enclave, leaf: str) -> None:
     if enclave.epoch and not enclave.is_tracked(enclave.epoch - 1):
         raise status(leaf, 17, f"a processor is inside since before the previous {leaf}")
     enclave.epoch += 1
+    if sgx.checks.tracer is not None:
+        sgx.checks.emit(Leaf(leaf, f"epoch {enclave.epoch} of the enclave at {enclave.base:#x}"))

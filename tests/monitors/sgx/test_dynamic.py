@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assembly import TCS_0, leave
+from assembly import TCS_0, launch, leave, load_from
 from monitors.sgx.servant import (
     FREE_GVA,
     GET,
@@ -23,13 +23,15 @@ from monitors.sgx.servant import (
     Servant,
     flags,
 )
+from tee_sim import Platform
 from tee_sim.abi.sgx import PageType, SecinfoFlags
 from tee_sim.errors import EnclaveLost, GeneralProtection, PageFault, SGXError, TeeSimError
 from tee_sim.hypervisor.growing import Growing
 from tee_sim.hypervisor.guest import ENCLAVE_BASE
+from tee_sim.machine.registers import RDI
 from tee_sim.monitors.sgx.enclu import Leaf
 from tee_sim.monitors.sgx.epcm import EPCMEntry
-from tee_sim.units import PAGE
+from tee_sim.units import MIB, PAGE
 
 GP, PF = GeneralProtection, PageFault
 TCS_GVA = ENCLAVE_BASE + TCS_0
@@ -501,3 +503,16 @@ def test_an_accepted_trimmed_page_is_removed_while_a_thread_runs(servant: Servan
 
 
 SHARED = Servant()
+
+
+def test_a_page_that_eaug_adds_is_looked_up_again() -> None:
+    """What the processor decided while the page was free does not stand once it is PENDING."""
+    anything = {f"EPCM.{name}" for name in ("VALID", "ENCLAVESECS", "ENCLAVEADDRESS", "R")}
+    host = Platform("sgx-tme", memory=20 * MIB, epc=MIB, without=anything)
+    guest = launch(host, load_from(RDI, FREE_GVA) + leave())
+    page = guest.driver.epc.take()
+    guest.space.map(FREE_GVA, page)
+    guest.enter(0)
+    guest.driver.eaug(page, guest.secs_hpa, FREE_GVA)
+    with pytest.raises(EnclaveLost, match=r"EPCM\.PENDING"):
+        guest.enter(0)

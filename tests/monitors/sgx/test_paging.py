@@ -15,9 +15,18 @@ from assembly import DATA, DATA_GVA, SSA_0, TCS_0, image, launch, leave, load_fr
 from tee_sim import Platform
 from tee_sim.abi.image import measure
 from tee_sim.abi.sgx import PCMD, SECINFO, EvictedPage, PageType, SecinfoFlags
-from tee_sim.errors import Fault, GeneralProtection, PageFault, SGXError, TeeSimError, UsageError
+from tee_sim.errors import (
+    EnclaveLost,
+    Fault,
+    GeneralProtection,
+    PageFault,
+    SGXError,
+    TeeSimError,
+    UsageError,
+)
 from tee_sim.hypervisor.sgx import SGXGuest
 from tee_sim.machine.registers import RBX, RDI
+from tee_sim.trace import Leaf, Recorder
 from tee_sim.units import MIB, PAGE
 
 GP, PF = GeneralProtection, PageFault
@@ -241,6 +250,27 @@ def test_ewb_of_a_page_that_was_not_tracked_is_refused(bench: Bench) -> None:
         bench.driver.ewb(page, bench.va)
     bench.driver.etrack(bench.secs)
     bench.driver.ewb(page, bench.va)
+
+
+def test_a_page_that_ewb_took_unblocked_is_looked_up_again() -> None:
+    """No TLB holds it any more, and the processor does not rely on what it decided before."""
+    host = Platform("sgx-tme", memory=20 * MIB, epc=MIB, without={"EWB.BLOCKED"})
+    guest = launch(host, load_from(RDI, DATA_GVA) + leave(), data=b"x" * 8)
+    array = guest.driver.epc.take()
+    guest.driver.epa(array)
+    assert guest.enter(0)[0] == int.from_bytes(b"x" * 8, "little")
+    guest.driver.etrack(guest.secs_hpa)
+    guest.driver.ewb(guest.pages[DATA], array)
+    with pytest.raises(EnclaveLost, match=r"EPCM\.VALID"):
+        guest.enter(0)
+
+
+def test_etrack_is_in_the_trace_between_eblock_and_ewb(bench: Bench) -> None:
+    bench.sgx.checks.tracer = trace = Recorder()
+    bench.evict()
+    bench.driver.etrackc(bench.place("tcs"))
+    names = [event.name for event in trace.events if isinstance(event, Leaf)]
+    assert names == ["EBLOCK", "ETRACK", "EWB", "ETRACKC"]
 
 
 def test_ewb_waits_for_every_processor_that_was_inside_at_etrack(bench: Bench) -> None:
