@@ -36,7 +36,8 @@ class EPCMEntry:
         enclavesecs: physical address of the owner's SECS page.
         enclaveaddress: the one linear address at which the owner may use it.
         blocked, pending, modified, pr: states of paging and of dynamic memory.
-        epoch: the owner's epoch when the page was last blocked, or had its rights or type changed.
+        epoch: the owner's epoch when the page was last blocked, or had its rights or type changed;
+            -1 for one that ELDU brought back, which is in no TLB.
     """
 
     valid: bool = False

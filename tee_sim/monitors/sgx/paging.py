@@ -29,7 +29,6 @@ from tee_sim.monitors.sgx.epcm import EPCMEntry
 from tee_sim.monitors.sgx.evicted import mac_header
 from tee_sim.monitors.sgx.processor import SGX
 from tee_sim.monitors.sgx.status import status
-from tee_sim.trace import Leaf
 from tee_sim.units import PAGE
 
 OF_ENCLAVES = (PageType.REG, PageType.TCS, PageType.TRIM)
@@ -63,7 +62,7 @@ def epa(sgx: SGX, page_hpa: int) -> None:
     sgx.require_epc_page(page_hpa, "VA page")
     sgx.require_free_page(page_hpa)
     _commit(sgx, page_hpa, EPCMEntry(True, page_type=PageType.VA), bytes(PAGE))
-    _trace(sgx, "EPA", f"{page_hpa:#x}")
+    sgx.trace("EPA", f"{page_hpa:#x}")
 
 
 def eblock(sgx: SGX, page_hpa: int) -> None:
@@ -94,7 +93,7 @@ def eblock(sgx: SGX, page_hpa: int) -> None:
         raise status("EBLOCK", 3, "the page is blocked already")
     entry.blocked, entry.epoch = True, enclave_of(sgx, entry.enclavesecs).epoch
     sgx.machine.mmu.forget()
-    _trace(sgx, "EBLOCK", f"{page_hpa:#x}")
+    sgx.trace("EBLOCK", f"{page_hpa:#x}")
 
 
 def ewb(sgx: SGX, page_hpa: int, slot_hpa: int) -> EvictedPage:
@@ -148,7 +147,7 @@ def ewb(sgx: SGX, page_hpa: int, slot_hpa: int) -> EvictedPage:
         del sgx.enclaves[page_hpa]
     entry.valid = False
     sgx.machine.mmu.forget()
-    _trace(sgx, "EWB", f"{entry.page_type.name} page of {entry.enclaveaddress:#x}")
+    sgx.trace("EWB", f"{entry.page_type.name} page of {entry.enclaveaddress:#x}")
     return EvictedPage(entry.enclaveaddress, srcpge, pcmd, occupied)
 
 
@@ -224,7 +223,7 @@ def eldu(
         # page that ELDB blocks does is unverified: here it does not.
         entry.blocked, entry.epoch = block, owner.epoch if block else -1
     _commit(sgx, page_hpa, entry, content)
-    _trace(sgx, leaf, f"{flags.page_type.name} page of {evicted.linaddr:#x}")
+    sgx.trace(leaf, f"{flags.page_type.name} page of {evicted.linaddr:#x}")
     return enclave
 
 
@@ -309,8 +308,3 @@ def _commit(sgx: SGX, page_hpa: int, entry: EPCMEntry, content: bytes) -> None:
     sgx.epcm.set(page_hpa, entry)
     sgx.machine.cache.create(page_hpa, content)
     sgx.machine.mmu.forget()
-
-
-def _trace(sgx: SGX, name: str, detail: str) -> None:
-    if sgx.checks.tracer is not None:
-        sgx.checks.emit(Leaf(name, detail))
