@@ -33,7 +33,7 @@ from tee_sim.machine.encryption import TREE_CHECKS, XTS, XTS_CHECKS
 from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.tree import CounterTree
 from tee_sim.platform import signature
-from tee_sim.units import GIB, MIB, PAGE
+from tee_sim.units import MIB, PAGE
 
 LIMITS = {
     "enclave_vs_unicorn": (">=", 0.9),
@@ -49,6 +49,7 @@ LIMITS = {
     "enclaves_200_gib": ("<", 1.0),
     "creation_last_vs_first": ("<", 1.5),
 }
+GIB = 1 << 30
 EEXIT = bytes.fromhex("b804000000 0f01d7")
 
 

@@ -216,7 +216,6 @@ class Guest(ABC):
         spent = 0  # instructions of its budget, besides those of the run in progress
         offered: Fault | None = None
         while True:
-            self._require_alive()
             others = self.meanwhile
             limit = quantum or (others[0] if others else self.timer)
             if limit is not None and limit < 1:
@@ -242,8 +241,10 @@ class Guest(ABC):
                 stop = stop if spent < lp.budget else Stop("budget")
             if stop.kind == "limit" and quantum:
                 yield
+                self._require_alive()
             elif stop.kind == "limit" and others:
                 others[1]()
+                self._require_alive()
             else:
                 spent += LEAF_COST if stop.kind == "fault" else 0
                 stop = stop if spent < lp.budget else Stop("budget")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 
 from tee_sim.abi.sgx import PageType
-from tee_sim.errors import GeneralProtection, PageFault
+from tee_sim.errors import GeneralProtection
 from tee_sim.machine import fxsave
 from tee_sim.machine.cpu import LogicalProcessor
 from tee_sim.machine.paging import READ, WRITE, is_canonical
@@ -65,17 +65,17 @@ def eenter(sgx: SGX, lp: LogicalProcessor, resume: bool = False) -> None:
     tcs_gva, aep = registers[RBX], registers[RCX]
     tcs_hpa, enclave = _check_tcs(sgx, lp, tcs_gva, aep)
     page = sgx.machine.cache.view(tcs_hpa, write=True)
-    state, flags, ossa, cssa, _nssa, oentry, _aep, ofsbase, ogsbase = _TCS.unpack_from(page)
+    state, flags, ossa, cssa, nssa, oentry, _aep, ofsbase, ogsbase = _TCS.unpack_from(page)
     _check_fields(sgx, enclave, flags, ossa | ofsbase | ogsbase)
     cssa -= resume
     if cssa < 0:
         raise GeneralProtection("ERESUME: CSSA is 0, nothing was interrupted")
-    ssa_hpas, frame = _check_frame(sgx, lp, enclave, page, cssa)
+    ssa_hpas, frame = _check_frame(sgx, lp, enclave, ossa, nssa, cssa)
     asked = flags & AEXNOTIFY and ssa.asks_for_notice(frame)
     notified = bool(resume and asked and sgx.aex_notify)
     if notified:
         resume, cssa = False, cssa + 1
-        ssa_hpas, frame = _check_frame(sgx, lp, enclave, page, cssa)
+        ssa_hpas, frame = _check_frame(sgx, lp, enclave, ossa, nssa, cssa)
     base = enclave.base
     targets = ssa.targets(frame) if resume else (base + oentry, base + ofsbase, base + ogsbase)
     if not all(map(is_canonical, targets)):
@@ -122,12 +122,11 @@ def _check_tcs(sgx: SGX, lp: LogicalProcessor, tcs_gva: int, aep: int) -> tuple[
     if not is_canonical(aep):
         raise GeneralProtection(f"AEP {aep:#x} is not canonical")
     entry = sgx.epcm[hpa]
-    place, kind = entry.enclaveaddress, entry.page_type
     for broken, check, why in (
         (not entry.valid, rules.EPCM_VALID, "the TCS page is not in use"),
         (entry.blocked, rules.EPCM_BLOCKED, "the TCS page is blocked"),
-        (place != tcs_gva, rules.EPCM_ENCLAVEADDRESS, f"this TCS belongs at {place:#x}"),
-        (kind != PageType.TCS, rules.EENTER_PT_TCS, f"a {kind.name} page is no TCS"),
+        (entry.enclaveaddress != tcs_gva, rules.EPCM_ENCLAVEADDRESS, "this TCS belongs elsewhere"),
+        (entry.page_type != PageType.TCS, rules.EENTER_PT_TCS, "this page is no TCS"),
         (entry.pending, rules.EPCM_PENDING, "the enclave has not accepted this page"),
         (entry.modified, rules.EPCM_MODIFIED, "the enclave has not accepted this TCS"),
     ):
@@ -165,18 +164,17 @@ def edeccssa(sgx: SGX, lp: LogicalProcessor) -> None:
         raise GeneralProtection("this processor has no EDECCSSA")
     entry = sgx.entries[lp.index]
     page = sgx.machine.cache.view(entry.tcs_hpa, write=True)
-    cssa = _TCS.unpack_from(page)[3]
+    _, _, ossa, cssa, nssa, *_ = _TCS.unpack_from(page)
     if cssa == 0:
         raise GeneralProtection("EDECCSSA: CSSA is 0, no state is saved")
-    entry.ssa_hpas, _ = _check_frame(sgx, lp, entry.enclave, page, cssa - 1)
+    entry.ssa_hpas, _ = _check_frame(sgx, lp, entry.enclave, ossa, nssa, cssa - 1)
     struct.pack_into("<I", page, TCS_CSSA, cssa - 1)
 
 
 def _check_frame(
-    sgx: SGX, lp: LogicalProcessor, enclave: Enclave, tcs: memoryview, index: int
+    sgx: SGX, lp: LogicalProcessor, enclave: Enclave, ossa: int, nssa: int, index: int
 ) -> tuple[tuple[int, ...], memoryview]:
     """The pages of an SSA frame, each a writable REG page of this enclave, and its last page."""
-    _, _, ossa, _, nssa, *_ = _TCS.unpack_from(tcs)
     if index >= nssa and sgx.checks.on(rules.EENTER_CSSA):
         fault = GeneralProtection(f"EENTER, ERESUME: all {nssa} SSA frames are in use")
         raise sgx.checks.refuse(rules.EENTER_CSSA, fault)
@@ -184,21 +182,24 @@ def _check_frame(
     start, pages = enclave.base + ossa + index * size, []
     for gva in range(start, start + size, PAGE):
         hpa = sgx.machine.mmu.translate(lp, gva, WRITE)
-        try:
-            sgx.translate(lp, gva, WRITE)
-            entry = sgx.epcm[hpa]
-            if (
-                not (entry.valid and entry.r and entry.w)
-                or entry.enclavesecs != enclave.secs_hpa
-                or entry.page_type != PageType.REG
-                or entry.enclaveaddress != gva
-                or entry.blocked
-                or entry.pending
-                or entry.modified
-            ):
-                raise epcm_fault(gva, WRITE, "the SSA frame is not the enclave's own memory")
-        except PageFault as fault:
-            if sgx.checks.on(rules.EENTER_SSA):
-                raise sgx.checks.refuse(rules.EENTER_SSA, fault) from None
+        if not _is_own_memory(sgx, enclave, gva, hpa) and sgx.checks.on(rules.EENTER_SSA):
+            outside = epcm_fault(gva, WRITE, "the SSA frame is not the enclave's own memory")
+            raise sgx.checks.refuse(rules.EENTER_SSA, outside)
         pages.append(hpa)
     return tuple(pages), sgx.machine.cache.view(pages[-1], write=True)
+
+
+def _is_own_memory(sgx: SGX, enclave: Enclave, gva: int, hpa: int) -> bool:
+    """Whether ``hpa`` is the enclave's readable and writable page for ``gva``."""
+    if hpa not in sgx.epcm:
+        return False
+    entry = sgx.epcm[hpa]
+    return (
+        entry.valid
+        and entry.r
+        and entry.w
+        and entry.enclavesecs == enclave.secs_hpa
+        and entry.page_type == PageType.REG
+        and entry.enclaveaddress == gva
+        and not (entry.blocked or entry.pending or entry.modified)
+    )
