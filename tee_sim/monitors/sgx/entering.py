@@ -21,7 +21,7 @@ from tee_sim.monitors.sgx import checks as rules
 from tee_sim.monitors.sgx import ssa
 from tee_sim.monitors.sgx.building import enclave_of
 from tee_sim.monitors.sgx.enclave import Enclave, Entry
-from tee_sim.monitors.sgx.epcm import epcm_fault
+from tee_sim.monitors.sgx.epcm import EPCMEntry, epcm_fault
 from tee_sim.monitors.sgx.exiting import TCS_AEP, TCS_CSSA, TCS_STATE, flush
 from tee_sim.monitors.sgx.processor import SGX
 from tee_sim.monitors.sgx.ssa import FLAG_TF
@@ -122,6 +122,13 @@ def _check_tcs(sgx: SGX, lp: LogicalProcessor, tcs_gva: int, aep: int) -> tuple[
     if not is_canonical(aep):
         raise GeneralProtection(f"AEP {aep:#x} is not canonical")
     entry = sgx.epcm[hpa]
+    if entry.enclaveaddress != tcs_gva or not entry.is_ready(PageType.TCS):
+        _judge_tcs(sgx, entry, tcs_gva)
+    return hpa, enclave_of(sgx, entry.enclavesecs)
+
+
+def _judge_tcs(sgx: SGX, entry: EPCMEntry, tcs_gva: int) -> None:
+    """Name the check that refuses a TCS page."""
     for broken, check, why in (
         (not entry.valid, rules.EPCM_VALID, "the TCS page is not in use"),
         (entry.blocked, rules.EPCM_BLOCKED, "the TCS page is blocked"),
@@ -132,7 +139,6 @@ def _check_tcs(sgx: SGX, lp: LogicalProcessor, tcs_gva: int, aep: int) -> tuple[
     ):
         if broken and sgx.checks.on(check):
             raise sgx.checks.refuse(check, epcm_fault(tcs_gva, READ, why))
-    return hpa, enclave_of(sgx, entry.enclavesecs)
 
 
 def _check_fields(sgx: SGX, enclave: Enclave, flags: int, offsets: int) -> None:
@@ -195,11 +201,9 @@ def _is_own_memory(sgx: SGX, enclave: Enclave, gva: int, hpa: int) -> bool:
         return False
     entry = sgx.epcm[hpa]
     return (
-        entry.valid
+        entry.is_ready(PageType.REG)
         and entry.r
         and entry.w
         and entry.enclavesecs == enclave.secs_hpa
-        and entry.page_type == PageType.REG
         and entry.enclaveaddress == gva
-        and not (entry.blocked or entry.pending or entry.modified)
     )

@@ -53,6 +53,14 @@ class EPCMEntry:
     pr: bool = False
     epoch: int = 0
 
+    def is_ready(self, page_type: PageType) -> bool:
+        """Whether the page is in use, of this type, and neither blocked nor to be accepted."""
+        return (
+            self.valid
+            and self.page_type == page_type
+            and not (self.blocked or self.pending or self.modified)
+        )
+
     def _repr_html_(self) -> str:
         return table("EPCM entry", ((name, getattr(self, name)) for name in self.__slots__))
 
