@@ -154,7 +154,8 @@ def _inherit(
     host: Platform, victim: DeployedEnclave, digest: bytes, clear: Callable[[int], object]
 ) -> Outcome:
     guest, sgx = victim.guest, host.adversary.sgx
-    assert isinstance(guest, SGXGuest) and sgx is not None, "an SGX attack"  # noqa: PT018
+    assert isinstance(guest, SGXGuest), "an SGX attack"
+    assert sgx is not None, "an SGX attack"
     size, frame = guest.image.size, guest.image.ssaframesize
     secs = SECS(size=size, baseaddr=guest.base, ssaframesize=frame, attributes=production())
     free = max(page.offset for page in victim.program.image.pages) + PAGE
