@@ -153,7 +153,7 @@ def test_a_processor_enters_one_enclave_at_a_time() -> None:
 
     def meanwhile() -> None:
         for attempt in (other.ping, lambda: host.adversary.execute(other.guest, SYSCALL)):
-            with pytest.raises(UsageError, match="inside an enclave|was not interrupted"):
+            with pytest.raises(UsageError, match=r"inside an enclave|was not interrupted"):
                 attempt()
         with pytest.raises(GeneralProtection, match="inside an enclave already"):
             host.adversary.sgx.eenter(lp)
