@@ -28,17 +28,18 @@ MAY_IMPORT = {
     "machine": MACHINE,
     "monitors": MACHINE | {"monitors"},
     "hypervisor": HYPERVISOR,
-    "attacks": (JOINED - {"monitors"}) | {"attacks"},
-    "attest": {"abi", "errors", "units", "attest"},
-    "services": {"abi", "errors", "units", "attest", "services"},
+    "attacks": (JOINED - {"monitors"}) | {"attest", "attester", "services", "attacks"},
+    "attest": {"abi", "errors", "units", "html", "attest"},
+    "services": {"abi", "errors", "units", "html", "attest", "services"},
+    "attester": JOINED | {"attest", "attester"},
     "programs": FOUNDATION | {"programs"},
     "sdk": JOINED,
     "tees": JOINED,
     "platform": JOINED,
-    "view": JOINED | {"attacks", "attest", "view"},
+    "view": JOINED | {"attacks", "attest", "attester", "services", "view"},
 }
 # The package's own `__init__` is the front door for students: it may offer what they start with.
-FRONT_DOOR = JOINED | {"attacks"}
+FRONT_DOOR = JOINED | {"attacks", "attest", "attester"}
 COMMAND_LINE = {"cli", "__main__"}
 UNICORN = "tee_sim.machine.emulator"
 ATTEST_LIBRARIES = {"cryptography"}
