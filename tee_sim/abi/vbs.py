@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tee_sim.abi.layout import Bits, Struct, at, bit
-from tee_sim.errors import LayoutError, Truncated, UnknownVersion
+from tee_sim.errors import Truncated, UnknownVersion
 
 NTENCLV_H: Final = "Microsoft, ntenclv.h, "
 
