@@ -18,14 +18,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 
 from tee_sim.errors import UsageError
 
@@ -33,15 +32,12 @@ CA = Literal["processor", "platform"]
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
-SIMULATED = b"Made by tee_sim, a simulator. Not Intel's: its private key is public."
+SIMULATED = b"Made by the simulator tee_sim, not by Intel. Trust it for nothing real."
 NETSCAPE_COMMENT = x509.ObjectIdentifier("2.16.840.1.113730.1.13")
 """A comment that every tool displays, and no verifier looks at."""
 
 SGX_EXTENSION = x509.ObjectIdentifier("1.2.840.113741.1.13.1")
 _SGX_ARC = bytes.fromhex("2a864886f84d010d01")  # the same, as DER stores it
-
-_CRLS = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
-_PCK_CRLS = "https://api.trustedservices.intel.com/sgx/certification/v4/pckcrl?ca={}&encoding=der"
 
 # DER tags.
 _BOOLEAN, _INTEGER, _OCTETS, _OID, _ENUMERATED, _IA5, _SEQUENCE = 1, 2, 4, 6, 10, 0x16, 0x30
@@ -63,19 +59,13 @@ class Profile:
     start: int
     end: int
     path_length: int | None = None
-    crl: str = _CRLS
+    crl: str = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
 
     @property
     def subject(self) -> x509.Name:
-        """Intel's name in Intel's order."""
-        rest = (
-            (NameOID.ORGANIZATION_NAME, "Intel Corporation"),
-            (NameOID.LOCALITY_NAME, "Santa Clara"),
-            (NameOID.STATE_OR_PROVINCE_NAME, "CA"),
-            (NameOID.COUNTRY_NAME, "US"),
-        )
-        parts = ((NameOID.COMMON_NAME, self.common_name), *rest)
-        return x509.Name([x509.NameAttribute(kind, text) for kind, text in parts])
+        """Intel's name in Intel's order, the common name first."""
+        rest = "C=US,ST=CA,L=Santa Clara,O=Intel Corporation"
+        return x509.Name.from_rfc4514_string(f"{rest},CN={self.common_name}")
 
 
 _2018, _2033, _2049 = 1526899810, 1999939810, 2524607999  # as Intel's own, to the second
@@ -87,29 +77,11 @@ PROFILES = {
     "platform": Profile("Intel SGX PCK Platform CA", _2018, _2033, 0),
     "signing": Profile("Intel SGX TCB Signing", _2024, _2031),
 }
+_PCK_CRL = "https://api.trustedservices.intel.com/sgx/certification/v4/pckcrl?ca={}&encoding=der"
 PCK_PROFILES: Mapping[CA, Profile] = {
-    "processor": Profile(
-        "Intel SGX PCK Certificate", _2024, _2031, crl=_PCK_CRLS.format("processor")
-    ),
-    "platform": Profile(
-        "Intel SGX PCK Certificate", _2024, _2031, crl=_PCK_CRLS.format("platform")
-    ),
+    ca: Profile("Intel SGX PCK Certificate", _2024, _2031, crl=_PCK_CRL.format(ca))
+    for ca in get_args(CA)
 }
-
-
-@dataclass(frozen=True)
-class PlatformConfiguration:
-    """How a server was set up when it was registered; only its Platform CA can know.
-
-    Attributes:
-        dynamic_platform: packages can be added.
-        cached_keys: Intel keeps the platform's root keys.
-        smt_enabled: simultaneous multithreading is on.
-    """
-
-    dynamic_platform: bool = False
-    cached_keys: bool = True
-    smt_enabled: bool = True
 
 
 @dataclass(frozen=True)
@@ -123,7 +95,9 @@ class PCK:
         pceid: 2 bytes.
         fmspc: family, model, stepping, platform type and custom SKU, 6 bytes.
         ca: who certifies it.
-        configuration: of the platform; written by the Platform CA only.
+        dynamic_platform: packages can be added. This and the next two are in a server's only.
+        cached_keys: Intel keeps the platform's root keys.
+        smt_enabled: simultaneous multithreading is on.
 
     Simplified: how CPUSVN maps to the component SVNs is known to Intel only, and need not be byte
     for byte as here. The platform instance ID is derived from the PPID; Intel draws it.
@@ -135,7 +109,9 @@ class PCK:
     pceid: bytes
     fmspc: bytes
     ca: CA = "processor"
-    configuration: PlatformConfiguration = PlatformConfiguration()
+    dynamic_platform: bool = False
+    cached_keys: bool = True
+    smt_enabled: bool = True
 
     def __post_init__(self) -> None:
         for name, size in (("ppid", 16), ("cpusvn", 16), ("pceid", 2), ("fmspc", 6)):
@@ -157,18 +133,17 @@ class PCK:
         svns = [*self.cpusvn, self.pcesvn]
         tcb = [_attribute([2, i], _integer(svn)) for i, svn in enumerate(svns, start=1)]
         tcb.append(_attribute([2, 18], _der(_OCTETS, self.cpusvn)))
+        # The fifth is the SGX type: 0 standard, 1 scalable.
         parts = [
             _attribute([1], _der(_OCTETS, self.ppid)),
             _attribute([2], _der(_SEQUENCE, *tcb)),
             _attribute([3], _der(_OCTETS, self.pceid)),
             _attribute([4], _der(_OCTETS, self.fmspc)),
-            _attribute(
-                [5], _der(_ENUMERATED, bytes([self.ca == "platform"]))
-            ),  # standard, scalable
+            _attribute([5], _der(_ENUMERATED, bytes([self.ca == "platform"]))),
         ]
         if self.ca == "platform":
             instance = hashlib.sha256(b"platform instance|" + self.ppid).digest()[:16]
-            flags = vars(self.configuration).values()
+            flags = (self.dynamic_platform, self.cached_keys, self.smt_enabled)
             booleans = [_der(_BOOLEAN, b"\xff" if on else b"\0") for on in flags]
             config = [_attribute([7, i], value) for i, value in enumerate(booleans, start=1)]
             parts.append(_attribute([6], _der(_OCTETS, instance)))
@@ -192,7 +167,9 @@ class Authority:
     def __init__(self, secret: bytes, profile: Profile, issuer: Authority | None = None) -> None:
         self.profile = profile
         self._key = derive_key(secret, profile.common_name)
-        self.certificate = (issuer or self).issue(profile, self._key.public_key())
+        public = self._key.public_key()
+        self._key_identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(public)
+        self.certificate = (issuer or self).issue(profile, public)
         self.chain: str = pem(self.certificate) + (issuer.chain if issuer else "")
 
     def issue(
@@ -202,8 +179,8 @@ class Authority:
         is_ca = profile.path_length is not None
         identifier = x509.SubjectKeyIdentifier.from_public_key(key)
         unique = profile.crl.encode() + identifier.digest + sgx_extension
-        usage = dict.fromkeys(_USAGES, False)
-        usage |= dict.fromkeys(_CA_USAGES if is_ca else _END_USAGES, True)
+        # For signatures that bind, or else for certificates and revocation lists; for nothing more.
+        usage = x509.KeyUsage(*[not is_ca] * 2, *[False] * 3, *[is_ca] * 2, *[False] * 2)
         builder = (
             x509.CertificateBuilder()
             .subject_name(profile.subject)
@@ -212,10 +189,10 @@ class Authority:
             .not_valid_before(_time(profile.start))
             .not_valid_after(_time(profile.end))
             .public_key(key)
-            .add_extension(self._key_identifier(), critical=False)
+            .add_extension(self._key_identifier, critical=False)
             .add_extension(_distribution(profile.crl), critical=False)
             .add_extension(identifier, critical=False)
-            .add_extension(x509.KeyUsage(**usage), critical=True)
+            .add_extension(usage, critical=True)
             .add_extension(x509.BasicConstraints(is_ca, profile.path_length), critical=True)
         )
         if sgx_extension:
@@ -239,7 +216,7 @@ class Authority:
             .last_update(_time(at))
             .next_update(_time(at) + timedelta(days=days))
             .add_extension(x509.CRLNumber(len(revoked) + 1), critical=False)
-            .add_extension(self._key_identifier(), critical=False)
+            .add_extension(self._key_identifier, critical=False)
         )
         for serial, when in revoked.items():
             entry = x509.RevokedCertificateBuilder().serial_number(serial)
@@ -248,24 +225,8 @@ class Authority:
         return crl.public_bytes(Encoding.DER)
 
     def sign(self, data: bytes) -> bytes:
-        """ECDSA P-256 with SHA-256, as 64 bytes r || s."""
+        """See `sign`."""
         return sign(self._key, data)
-
-    def _key_identifier(self) -> x509.AuthorityKeyIdentifier:
-        return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-
-
-_CA_USAGES = ("key_cert_sign", "crl_sign")
-_END_USAGES = ("digital_signature", "content_commitment")
-_USAGES = (
-    *_CA_USAGES,
-    *_END_USAGES,
-    "key_encipherment",
-    "data_encipherment",
-    "key_agreement",
-    "encipher_only",
-    "decipher_only",
-)
 
 
 def derive_key(secret: bytes, purpose: str) -> ec.EllipticCurvePrivateKey:
@@ -293,8 +254,8 @@ def public_key(raw: bytes) -> ec.EllipticCurvePublicKey:
     """
     try:
         return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + raw)
-    except ValueError:
-        raise UsageError(f"{raw.hex()} is no public key of P-256 (64 bytes, x || y)") from None
+    except (TypeError, ValueError):
+        raise UsageError(f"{raw!r} is no public key of P-256 (64 bytes, x || y)") from None
 
 
 def pem(certificate: x509.Certificate) -> str:

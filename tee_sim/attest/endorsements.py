@@ -10,17 +10,15 @@ Source: Intel SGX and TDX Provisioning Certification Service API, version 4, "TC
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from tee_sim.errors import UsageError
+from tee_sim.errors import UsageError, known
 
 TEE = Literal["sgx", "tdx"]
-
-VALID_DAYS = 30
-"""How long TCB info, an identity or a PCK's revocation list is valid."""
+SVNs = Mapping[str, tuple[int, ...]]
 
 _LAPSES = {
     "UpToDate": "OutOfDate",
@@ -32,32 +30,64 @@ _LAPSES = {
 
 STATUSES = (*_LAPSES, *dict.fromkeys(_LAPSES.values()), "Revoked")
 
+LONG_AGO = 1704067200
+
+MRSIGNER = "D617B1EE9F795B830B849333C484BC351EF2E307DD4B015551889F59EEDACCE2"
+"""Who signs Intel's enclaves: the key that IA32_SGXLEPUBKEYHASH names after a reset."""
+
 
 @dataclass(frozen=True)
 class Level:
     """One TCB level: the least SVNs, and what is to be thought of whoever has these.
 
     Attributes:
-        svns: of a platform 16 components, PCESVN, 16 TDX components; of an enclave its ISVSVN.
+        svns: a platform's ``cpusvn`` (16 components), ``pcesvn`` and ``tee_tcb_svn`` (16
+            components); or an enclave's ``isvsvn``.
         date: up to when all advisories are considered, Unix seconds.
         status: Intel's word, such as ``UpToDate``.
         advisories: what whoever is no better than this is vulnerable to.
     """
 
-    svns: tuple[int, ...]
-    date: int
+    svns: SVNs
+    date: int = LONG_AGO
     status: str = "UpToDate"
     advisories: tuple[str, ...] = ()
 
     def to_json(self, tee: TEE | None = None) -> dict[str, Any]:
         """As TCB info of a TEE has it, or as an identity of an enclave (None) has it."""
-        tcb: dict[str, Any] = {"isvsvn": self.svns[0]}
-        if tee:
-            tcb = {"sgxtcbcomponents": _components(self.svns[:16]), "pcesvn": self.svns[16]}
+        lists = {name: [{"svn": svn} for svn in svns] for name, svns in self.svns.items()}
+        if tee is None:
+            tcb: dict[str, Any] = {"isvsvn": self.svns["isvsvn"][0]}
+        else:
+            tcb = {"sgxtcbcomponents": lists["cpusvn"], "pcesvn": self.svns["pcesvn"][0]}
         if tee == "tdx":
-            tcb["tdxtcbcomponents"] = _components(self.svns[17:])
+            tcb["tdxtcbcomponents"] = lists["tee_tcb_svn"]
         about = {"tcb": tcb, "tcbDate": iso(self.date), "tcbStatus": self.status}
         return about | ({"advisoryIDs": list(self.advisories)} if self.advisories else {})
+
+    def raised(
+        self, date: int, status: str, advisory: str, svns: Mapping[str, bytes | int]
+    ) -> Level:
+        """The level that follows this one.
+
+        Raises:
+            UsageError: an SVN falls, or nothing rises and yet it would be UpToDate; see also above.
+        """
+        known("TCB status", status, STATUSES)
+        known("SVN", svns, self.svns, " here")
+        new = {name: (v,) if isinstance(v, int) else tuple(v) for name, v in svns.items()}
+        for name, values in new.items():
+            old = self.svns[name]
+            if len(values) != len(old) or any(svn not in range(0x10000) for svn in values):
+                raise UsageError(f"{name} has {len(old)} SVNs, 0-65535; given: {values}")
+            if any(one < other for one, other in zip(values, old, strict=True)):
+                raise UsageError(f"an update never lowers an SVN: {name} is {old}; given: {values}")
+        if {**self.svns, **new} == self.svns and status == "UpToDate":
+            raise UsageError(
+                "no SVN rises: nothing is fixed; raise one, or say what status= remains"
+            )
+        left = () if status == "UpToDate" else (advisory,)
+        return Level({**self.svns, **new}, date, status, left)
 
 
 @dataclass(frozen=True)
@@ -67,14 +97,14 @@ class Advisory:
     Attributes:
         name: such as ``INTEL-SA-00289``.
         subject: whose levels it changes: ``platform``, or an enclave's identity such as ``QE``.
-        level: the new level.
-        early: only whoever asks for early updates sees it.
+        level: the new level; its date is when those see it who ask for early updates.
+        standard: when everybody sees it, Unix seconds.
     """
 
     name: str
     subject: str
     level: Level
-    early: bool = False
+    standard: int
 
     def applied(self, levels: tuple[Level, ...]) -> tuple[Level, ...]:
         """The levels, highest first, after this advisory."""
@@ -82,99 +112,9 @@ class Advisory:
         return (self.level, *below)
 
     def _lapsed(self, level: Level) -> Level:
-        return replace(
-            level,
-            status=_LAPSES.get(level.status, level.status),
-            advisories=tuple(dict.fromkeys((*level.advisories, self.name))),
-        )
-
-
-def check_raise(new: Level, old: Level) -> None:
-    """Refuse an advisory's level that does not follow the newest one.
-
-    Raises:
-        UsageError: an SVN falls, or nothing rises and yet the platform would be UpToDate.
-    """
-    if new.status not in STATUSES:
-        raise UsageError(f"no TCB status '{new.status}'; there are: {', '.join(STATUSES)}")
-    if len(new.svns) != len(old.svns) or any(svn not in range(0x10000) for svn in new.svns):
-        raise UsageError(f"{len(old.svns)} SVNs are needed, 0-65535; given: {new.svns}")
-    if any(one < other for one, other in zip(new.svns, old.svns, strict=True)):
-        raise UsageError(f"an update never lowers an SVN: {old.svns} to {new.svns}")
-    if new.svns == old.svns and new.status == "UpToDate":
-        raise UsageError("no SVN rises: nothing is fixed; raise one, or say what status= remains")
-
-
-@dataclass(frozen=True)
-class EnclaveIdentity:
-    """Which enclave of Intel's is genuine, whatever its version.
-
-    Attributes:
-        mrsigner: SHA-256 of the modulus that signs it, 32 bytes.
-        isvprodid: its product number.
-        attributes: flags, then XFRM, 16 bytes, as far as the mask says.
-        attributes_mask: which of their bits count, 16 bytes.
-    """
-
-    mrsigner: bytes
-    isvprodid: int
-    attributes: bytes = bytes([0x11]) + bytes(15)  # initialised, and may use the provisioning key
-    attributes_mask: bytes = b"\xfb" + b"\xff" * 7 + bytes(8)  # MODE64BIT and XFRM do not count
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields between those of the issue and those of the levels."""
-        return {
-            "miscselect": "00000000",
-            "miscselectMask": "FFFFFFFF",
-            "attributes": _hex(self.attributes),
-            "attributesMask": _hex(self.attributes_mask),
-            "mrsigner": _hex(self.mrsigner),
-            "isvprodid": self.isvprodid,
-        }
-
-
-@dataclass(frozen=True)
-class TDXModule:
-    """One major version of the TDX module, which TEE_TCB_SVN[1] names.
-
-    Attributes:
-        version: its number, 0-255; 0 is that of TDX 1.0, which has no identity of its own.
-        levels: of its ISVSVN, which TEE_TCB_SVN[0] tells.
-    """
-
-    version: int
-    levels: tuple[Level, ...] = field(default=())
-
-    def to_json(self) -> dict[str, Any]:
-        """MRSIGNERSEAM and SEAMATTRIBUTES are zero for Intel's own modules."""
-        about = {
-            "mrsigner": _hex(bytes(48)),
-            "attributes": _hex(bytes(8)),
-            "attributesMask": _hex(b"\xff" * 8),
-        }
-        if not self.version:
-            return about
-        levels = [level.to_json() for level in self.levels]
-        return {"id": f"TDX_{self.version:02X}"} | about | {"tcbLevels": levels}
-
-
-def issue(id_: str, version: int, at: int, number: int, **about: Any) -> dict[str, Any]:
-    """The fields that TCB info and identities begin with, and those that distinguish them.
-
-    Args:
-        id_: ``SGX`` or ``TDX``, or the enclave's, such as ``QE``.
-        version: of the format.
-        at: when it is issued, Unix seconds.
-        number: TCB evaluation data number: how many advisories are in it, and those before.
-        about: what comes between the times and the number.
-    """
-    times = {"issueDate": iso(at), "nextUpdate": iso(at + VALID_DAYS * 86400)}
-    return {"id": id_, "version": version, **times, **about, "tcbEvaluationDataNumber": number}
-
-
-def visible(advisories: Iterable[Advisory], at: int, early: bool) -> list[Advisory]:
-    """The advisories that are out at a time, Unix seconds."""
-    return [a for a in advisories if a.level.date <= at and (early or not a.early)]
+        advisories = tuple(dict.fromkeys((*level.advisories, self.name)))
+        status = _LAPSES.get(level.status, level.status)
+        return replace(level, status=status, advisories=advisories)
 
 
 def iso(at: int) -> str:
@@ -182,9 +122,43 @@ def iso(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _components(svns: tuple[int, ...]) -> list[dict[str, int]]:
-    return [{"svn": svn} for svn in svns]
+def _platform(svn: int, *tdx: int) -> SVNs:
+    return {"cpusvn": (svn,) * 16, "pcesvn": (1,), "tee_tcb_svn": (*tdx, *[0] * (16 - len(tdx)))}
 
 
-def _hex(value: bytes) -> str:
-    return value.hex().upper()
+LEVELS: Mapping[str, tuple[Level, ...]] = {
+    "platform": (
+        Level(_platform(2, 5, 0, 2)),
+        Level(_platform(1, 4, 0, 1), LONG_AGO, "OutOfDate", ("INTEL-SA-00289",)),
+    ),
+    **dict.fromkeys(("QE", "TD_QE", "QVE"), (Level({"isvsvn": (1,)}),)),
+}
+"""The levels before the first advisory, highest first. CPUSVN is 16 times the patch level + 1 of a
+`Platform`; undervolting is what the oldest is vulnerable to."""
+
+_MISCSELECT = {"miscselect": "00000000", "miscselectMask": "FFFFFFFF"}
+# Neither MODE64BIT nor XFRM counts.
+_MASK = {"attributesMask": "FBFFFFFFFFFFFFFF" + "00" * 8, "mrsigner": MRSIGNER}
+# Initialised, and a quoting enclave may use the provisioning key.
+_QE = _MISCSELECT | {"attributes": "11" + "00" * 15} | _MASK
+_QVE = _MISCSELECT | {"attributes": "01" + "00" * 15} | _MASK
+
+IDENTITIES: Mapping[str, Mapping[str, Any]] = {
+    "QE": _QE | {"isvprodid": 1},
+    "TD_QE": _QE | {"isvprodid": 2},
+    "QVE": _QVE | {"isvprodid": 2},
+}
+"""Which enclave of Intel's is genuine, whatever its version: two make quotes, one verifies them."""
+
+_MODULE = {"mrsigner": "00" * 48, "attributes": "00" * 8, "attributesMask": "FF" * 8}
+_MODULE_LEVELS = {1: ((4, "UpToDate"), (2, "OutOfDate")), 3: ((3, "UpToDate"),)}
+
+TDX_MODULES: Mapping[str, Any] = {
+    "tdxModule": _MODULE,
+    "tdxModuleIdentities": [
+        {"id": f"TDX_{version:02X}", **_MODULE}
+        | {"tcbLevels": [Level({"isvsvn": (s,)}, status=status).to_json() for s, status in levels]}
+        for version, levels in _MODULE_LEVELS.items()
+    ],
+}
+"""The TDX module of TDX 1.0, and those of the versions that TEE_TCB_SVN[1] names."""

@@ -8,70 +8,24 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tee_sim.attest.certificates import (
-    CA,
-    PCK,
-    PCK_PROFILES,
-    PROFILES,
-    Authority,
-    PlatformConfiguration,
-    pem,
-    public_key,
-)
+from tee_sim.attest.certificates import CA, PCK, PCK_PROFILES, PROFILES, Authority, pem, public_key
 from tee_sim.attest.collateral import Collateral
-from tee_sim.attest.endorsements import (
-    TEE,
-    VALID_DAYS,
-    Advisory,
-    EnclaveIdentity,
-    Level,
-    TDXModule,
-    check_raise,
-    issue,
-    visible,
-)
+from tee_sim.attest.endorsements import IDENTITIES, LEVELS, TDX_MODULES, TEE, Advisory, Level, iso
 from tee_sim.errors import UsageError, known
 
-Update = Literal["early", "standard"]
-
-MRSIGNER = bytes.fromhex("d617b1ee9f795b830b849333c484bc351ef2e307dd4b015551889f59eedacce2")
-"""Who signs its enclaves: the key that IA32_SGXLEPUBKEYHASH names after a reset."""
-
+DAY = 86_400
+VALID_DAYS = 30
+"""How long TCB info, an identity and a list of revoked PCK certificates are valid."""
 ROOT_CRL_DAYS = 380
+
 FIRST_NUMBER = 17
 """TCB evaluation data number before the first advisory: there were others, long ago."""
-
-_LONG_AGO = 1704067200
-
-LEVELS: Mapping[str, tuple[Level, ...]] = {
-    "platform": (
-        Level((2,) * 16 + (1,) + (5, 0, 2) + (0,) * 13, _LONG_AGO),
-        Level(
-            (1,) * 16 + (1,) + (4, 0, 1) + (0,) * 13, _LONG_AGO, "OutOfDate", ("INTEL-SA-00289",)
-        ),
-    ),
-    "QE": (Level((1,), _LONG_AGO),),
-    "TD_QE": (Level((1,), _LONG_AGO),),
-    "QVE": (Level((1,), _LONG_AGO),),
-}
-"""The levels before the first advisory, highest first. A platform's CPUSVN is 16 times its patch
-level + 1; what its oldest is vulnerable to is undervolting."""
-
-IDENTITIES: Mapping[str, EnclaveIdentity] = {
-    "QE": EnclaveIdentity(MRSIGNER, 1),
-    "TD_QE": EnclaveIdentity(MRSIGNER, 2),
-    "QVE": EnclaveIdentity(MRSIGNER, 2, bytes([1]) + bytes(15)),
-}
-
-TDX_MODULES = (
-    TDXModule(3, (Level((3,), _LONG_AGO),)),
-    TDXModule(1, (Level((4,), _LONG_AGO), Level((2,), _LONG_AGO, "OutOfDate"))),
-)
 
 
 class SimulatedIntel:
@@ -109,13 +63,13 @@ class SimulatedIntel:
         fmspc: bytes,
         pceid: bytes,
         ca: CA = "processor",
-        configuration: PlatformConfiguration | None = None,
+        **configuration: bool,
     ) -> str:
         """Certify the key that a platform has at one raw TCB.
 
         Args:
             pck_public_key: x || y, 64 bytes.
-            ppid: as `PCK` says of this and the others.
+            ppid: 16 bytes; `PCK` explains this and what follows.
             cpusvn: 16 bytes.
             pcesvn: 0-65535.
             fmspc: 6 bytes.
@@ -132,8 +86,7 @@ class SimulatedIntel:
         Simplified: Intel derives the platform's keys itself, from what it burnt into the fuses;
         here the platform tells its public key.
         """
-        setup = configuration or PlatformConfiguration()
-        pck = PCK(ppid, cpusvn, pcesvn, pceid, fmspc, ca, setup)
+        pck = PCK(ppid, cpusvn, pcesvn, pceid, fmspc, ca, **configuration)
         key, authority = public_key(pck_public_key), self._authorities[ca]
         self._certified[pck] = authority.issue(PCK_PROFILES[ca], key, pck.extension())
         return pem(self._certified[pck]) + authority.chain
@@ -153,58 +106,34 @@ class SimulatedIntel:
         advisory: str,
         *,
         at: int,
-        cpusvn: bytes | None = None,
-        pcesvn: int | None = None,
-        tee_tcb_svn: bytes | None = None,
+        subject: str = "platform",
         status: str = "UpToDate",
-        early: bool = False,
+        standard: int | None = None,
+        **svns: bytes | int,
     ) -> None:
-        """TCB recovery of platforms: publish an advisory, and what has to be reached from now on.
+        """TCB recovery: publish an advisory, and which SVNs have to be reached from now on.
 
         Args:
             advisory: its name, such as ``INTEL-SA-00615``.
-            at: from when on it is in the collateral; not before the advisory before it.
-            cpusvn: 16 component SVNs that fix it; what is not given stays.
-            pcesvn: 0-65535.
-            tee_tcb_svn: 16 component SVNs of TDX.
-            status: of a platform that has these. If not ``UpToDate``, the advisory concerns it too.
-            early: only those who ask for early updates see it. Intel gives the others a year.
+            at: when it is published; not before the one before it.
+            subject: whose vulnerability it is: ``platform``, or ``QE``, ``TD_QE``, ``QVE``.
+            status: of whoever has the SVNs. If not ``UpToDate``, the advisory concerns it too.
+            standard: when those see it who do not ask for early updates; None: they do at once.
+                Intel gives them a year.
+            svns: what fixes it: a platform's ``cpusvn`` (16 bytes), ``pcesvn``, ``tee_tcb_svn`` (16
+                bytes), or an enclave's ``isvsvn``. What is not given stays.
 
         Raises:
-            UsageError: an SVN would fall, or nothing would change.
+            UsageError: an SVN would fall, or nothing would change; or a name or time is wrong.
         """
-        old = self._levels("platform", self._latest(), early=True)[0].svns
-        components = tuple(old[:16] if cpusvn is None else cpusvn)
-        tdx = tuple(old[17:] if tee_tcb_svn is None else tee_tcb_svn)
-        svns = (*components, old[16] if pcesvn is None else pcesvn, *tdx)
-        self._publish(advisory, "platform", svns, at, status, early)
-
-    def publish_enclave(
-        self,
-        advisory: str,
-        *,
-        at: int,
-        isvsvn: int,
-        enclave: str = "QE",
-        status: str = "UpToDate",
-        early: bool = False,
-    ) -> None:
-        """TCB recovery of one of Intel's enclaves (``QE``, ``TD_QE``, ``QVE``), as `publish`.
-
-        Raises:
-            UsageError: no such enclave; its ISVSVN would fall, or nothing would change.
-        """
-        known("enclave of Intel's", enclave, IDENTITIES)
-        self._publish(advisory, enclave, (isvsvn,), at, status, early)
-
-    def _publish(
-        self, name: str, subject: str, svns: tuple[int, ...], at: int, status: str, early: bool
-    ) -> None:
-        if _require_time(at) < self._latest():
-            raise UsageError(f"at={at} lies before the last advisory, which is of {self._latest()}")
-        level = Level(svns, at, status, () if status == "UpToDate" else (name,))
-        check_raise(level, self._levels(subject, at, early=True)[0])
-        self._advisories.append(Advisory(name, subject, level, early))
+        known("subject of advisories", subject, LEVELS)
+        when = _require_time(at if standard is None else standard)
+        last = self._advisories[-1] if self._advisories else None
+        if when < _require_time(at) or (last and (at < last.level.date or when < last.standard)):
+            raise UsageError(f"at={at}, standard={standard}: times of advisories never go back")
+        newest = self._levels(subject, self.number(at, early=True))[0]
+        level = newest.raised(at, status, advisory, svns)
+        self._advisories.append(Advisory(advisory, subject, level, when))
 
     def revoke(self, certificate: str | bytes, *, at: int) -> None:
         """Put a certificate on its issuer's revocation list.
@@ -224,27 +153,29 @@ class SimulatedIntel:
         for name, authority in self._authorities.items():
             try:
                 found.verify_directly_issued_by(authority.certificate)
-            except Exception:  # whatever is wrong with it, this authority did not issue it
+            except (InvalidSignature, TypeError, ValueError):
                 continue
             self._revoked[name].setdefault(found.serial_number, _require_time(at))
             return
         raise UsageError("revoke(): another root stands above this certificate")
 
     def crl(self, name: str, at: int) -> bytes:
-        """The revocation list of ``root``, ``processor`` or ``platform``, DER."""
-        known("revocation list", name, ("root", *PCK_PROFILES))
-        _require_time(at)
-        revoked = {serial: when for serial, when in self._revoked[name].items() if when <= at}
-        days = ROOT_CRL_DAYS if name == "root" else VALID_DAYS
-        return self._authorities[name].crl(revoked, at, days)
+        """The revocation list of ``root``, ``processor`` or ``platform`` at a time, DER.
 
-    def numbers(self, at: int, early: bool) -> range:
-        """The TCB evaluation data numbers that collateral of a time can have."""
-        count = len(visible(self._advisories, at, early))
-        return range(FIRST_NUMBER, FIRST_NUMBER + count + 1)
+        Raises:
+            UsageError: there is no such list; the time is before the root's or after it.
+        """
+        known("revocation list", name, ("root", *PCK_PROFILES))
+        out = {n: when for n, when in self._revoked[name].items() if when <= _require_time(at)}
+        return self._authorities[name].crl(out, at, ROOT_CRL_DAYS if name == "root" else VALID_DAYS)
+
+    def number(self, at: int, *, early: bool = False) -> int:
+        """The TCB evaluation data number of a time: it counts the advisories that are out."""
+        out = [a for a in self._advisories if (a.level.date if early else a.standard) <= at]
+        return FIRST_NUMBER + len(out)
 
     def tcb_info(
-        self, fmspc: bytes, at: int, tee: TEE = "sgx", *, early: bool = False, number: int = 0
+        self, fmspc: bytes, at: int, tee: TEE = "sgx", number: int | None = None
     ) -> tuple[str, bytes]:
         """TCB info of one FMSPC: the signed JSON text, and the signature, 64 bytes.
 
@@ -252,91 +183,88 @@ class SimulatedIntel:
             fmspc: 6 bytes.
             at: when it is issued.
             tee: ``sgx`` or ``tdx``.
-            early: with the advisories that others do not see yet.
-            number: TCB evaluation data number; 0 for the newest.
+            number: TCB evaluation data number; None for that of the time.
 
         Raises:
-            UsageError: no platform with this FMSPC was certified; no such number.
+            UsageError: no platform with this FMSPC was certified; no such TEE or number.
         """
         known("TEE", tee, ("sgx", "tdx"))
         pck = next((pck for pck in self._certified if pck.fmspc == fmspc), None)
         if pck is None:
             raise UsageError(f"no platform with FMSPC {fmspc.hex().upper()} was certified")
-        about = {"fmspc": fmspc.hex().upper(), "pceId": pck.pceid.hex().upper(), "tcbType": 0}
-        number = self._number(at, early, number)
-        data = issue(tee.upper(), 3, at, number, **about)
-        if tee == "tdx":
-            data["tdxModule"] = TDXModule(0).to_json()
-            data["tdxModuleIdentities"] = [module.to_json() for module in TDX_MODULES]
-        levels = self._levels("platform", at, early, number)
-        data["tcbLevels"] = [level.to_json(tee) for level in levels]
-        return self._signed(data)
+        about: Mapping[str, Any] = TDX_MODULES if tee == "tdx" else {}
+        names = {"fmspc": pck.fmspc.hex().upper(), "pceId": pck.pceid.hex().upper(), "tcbType": 0}
+        return self._issue(tee.upper(), 3, at, number, names, about, tee)
 
-    def identity(
-        self, enclave: str, at: int, *, early: bool = False, number: int = 0
-    ) -> tuple[str, bytes]:
+    def identity(self, enclave: str, at: int, number: int | None = None) -> tuple[str, bytes]:
         """The identity of ``QE``, ``TD_QE`` or ``QVE``; arguments and result as of `tcb_info`.
 
         Raises:
             UsageError: no such enclave, no such number.
         """
         known("enclave of Intel's", enclave, IDENTITIES)
-        number = self._number(at, early, number)
-        data = issue(enclave, 2, at, number) | IDENTITIES[enclave].to_json()
-        levels = self._levels(enclave, at, early, number)
-        data["tcbLevels"] = [level.to_json() for level in levels]
-        return self._signed(data)
+        return self._issue(enclave, 2, at, number, {}, IDENTITIES[enclave], None)
 
     def collateral(
         self, fmspc: bytes, ca: CA, at: int, tee: TEE = "sgx", *, early: bool = False
     ) -> Collateral:
-        """All that a Verifier needs for a quote, as issued at a time.
+        """All that a Verifier needs for a quote, as issued at a time; it is valid for 30 days.
 
         Args:
             fmspc: of the platform, 6 bytes.
             ca: who certified it, ``processor`` or ``platform``.
-            at: when it is issued. It is valid for 30 days.
+            at: when it is issued.
             tee: ``sgx`` or ``tdx``.
-            early: with the advisories that others do not see yet.
+            early: with the advisories that only those see who ask for early updates.
 
         Raises:
             UsageError: no platform with this FMSPC was certified; no such CA or TEE.
         """
         known("PCK CA", ca, PCK_PROFILES)
-        tcb_info, tcb_signature = self.tcb_info(fmspc, at, tee, early=early)
-        qe, qe_signature = self.identity("TD_QE" if tee == "tdx" else "QE", at, early=early)
+        number = self.number(at, early=early)
+        tcb_info, tcb_signature = self.tcb_info(fmspc, at, tee, number)
+        qe, qe_signature = self.identity("TD_QE" if tee == "tdx" else "QE", at, number)
+        signing = self.issuer_chain("signing")
         return Collateral(
             pck_crl_issuer_chain=self.issuer_chain(ca),
             root_ca_crl=self.crl("root", at),
             pck_crl=self.crl(ca, at),
-            tcb_info_issuer_chain=self.issuer_chain("signing"),
+            tcb_info_issuer_chain=signing,
             tcb_info=tcb_info,
             tcb_info_signature=tcb_signature,
-            qe_identity_issuer_chain=self.issuer_chain("signing"),
+            qe_identity_issuer_chain=signing,
             qe_identity=qe,
             qe_identity_signature=qe_signature,
         )
 
-    def _latest(self) -> int:
-        return self._advisories[-1].level.date if self._advisories else PROFILES["root"].start
-
-    def _number(self, at: int, early: bool, number: int) -> int:
-        numbers = self.numbers(_require_time(at), early)
-        if number and number not in numbers:
-            raise UsageError(f"no TCB evaluation data number {number}; there are: {[*numbers]}")
-        return number or numbers[-1]
-
-    def _levels(
-        self, subject: str, at: int, early: bool, number: int | None = None
-    ) -> tuple[Level, ...]:
+    def _levels(self, subject: str, number: int) -> tuple[Level, ...]:
         levels = LEVELS[subject]
-        out = visible(self._advisories, at, early)
-        for advisory in out if number is None else out[: number - FIRST_NUMBER]:
-            if advisory.subject == subject:
-                levels = advisory.applied(levels)
+        for advisory in self._advisories[: number - FIRST_NUMBER]:
+            levels = advisory.applied(levels) if advisory.subject == subject else levels
         return levels
 
-    def _signed(self, data: dict[str, Any]) -> tuple[str, bytes]:
+    def _issue(
+        self,
+        subject: str,
+        version: int,
+        at: int,
+        number: int | None,
+        names: Mapping[str, Any],
+        about: Mapping[str, Any],
+        tee: TEE | None,
+    ) -> tuple[str, bytes]:
+        """Signed JSON in Intel's order: times, names, number, what it is about, levels."""
+        newest = self.number(_require_time(at), early=True)
+        number = self.number(at) if number is None else number
+        if not FIRST_NUMBER <= number <= newest:
+            raise UsageError(
+                f"TCB evaluation data number {number} is not in {FIRST_NUMBER}-{newest}"
+            )
+        times = {"issueDate": iso(at), "nextUpdate": iso(at + VALID_DAYS * DAY)}
+        levels = self._levels("platform" if tee else subject, number)
+        data = {"id": subject, "version": version, **times, **names}
+        data |= {"tcbEvaluationDataNumber": number, **about}
+        data["tcbLevels"] = [level.to_json(tee) for level in levels]
         text = json.dumps(data, separators=(",", ":"))
         return text, self._authorities["signing"].sign(text.encode())
 

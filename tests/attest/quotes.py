@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tee_sim.abi.sgx import AttributeFlags, Attributes, ReportBody
 from tee_sim.attest.certificates import CA, derive_key, sign
 from tee_sim.attest.collateral import Collateral
-from tee_sim.attest.intel import MRSIGNER, SimulatedIntel
+from tee_sim.attest.endorsements import MRSIGNER
+from tee_sim.attest.intel import DAY, SimulatedIntel
 
 AT = 1_752_919_277
-DAY = 86_400
 FMSPC = bytes.fromhex("00a067110000")
 INTEL_QE = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 ENCLAVE = Attributes(flags=AttributeFlags(init=True, mode64bit=True), xfrm=3)
@@ -115,7 +115,7 @@ class QuotedPlatform:
         bound = hashlib.sha256(raw_key(self.attestation_key) + authentication_data).digest()
         given = {
             "attributes": QUOTING_ENCLAVE,
-            "mrsigner": MRSIGNER,
+            "mrsigner": bytes.fromhex(MRSIGNER),
             "isvprodid": 2 if tdx else 1,
             "isvsvn": self.qe_isvsvn,
             "reportdata": bound + bytes(32),
@@ -175,7 +175,7 @@ def simulated_quotes() -> list[SimulatedQuote]:
     add("recovered", "OutOfDateConfigurationNeeded", "00334 00657", intel=intel)
     add("updated", "UpToDate", intel=intel, cpusvn=b"\3" * 16)
     intel = SimulatedIntel()
-    intel.publish_enclave("INTEL-SA-00477", at=AT - DAY, isvsvn=2)
+    intel.publish("INTEL-SA-00477", at=AT - DAY, subject="QE", isvsvn=2)
     add("old quoting enclave", "OutOfDate", "00477", intel=intel)
     add("TD 1.0, v4", "UpToDate", version=4, ca="platform", body=td_body())
     add("TD 1.0, v5", "UpToDate", version=5, ca="platform", body=td_body())
