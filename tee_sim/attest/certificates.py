@@ -68,7 +68,7 @@ class Profile:
         return x509.Name.from_rfc4514_string(f"{rest},CN={self.common_name}")
 
 
-_2018, _2033, _2049 = 1526899810, 1999939810, 2524607999  # as Intel's own, to the second
+_2018, _2033, _2049 = 1526899810, 2000285410, 2524607999  # as Intel's CAs
 _2024, _2031 = 1704067200, 1924991999  # seven years, as Intel's, for what is below the CAs
 
 PROFILES = {
