@@ -58,24 +58,24 @@ class Quote:
     Attributes:
         signer: `qualified_name` of the key that signs it.
         nonce: what the challenger wants to see in it, at most `MAX_NONCE` bytes.
+        pcrs: which PCRs, ascending.
+        pcr_digest: SHA-256 of their values in that order.
         clock: milliseconds that the TPM has been on.
         reset_count: how often it was reset, and so the machine booted.
         restart_count: how often it was suspended since.
         safe: 1 if no larger clock can have been reported before, else 0.
         firmware_version: the TPM's own.
-        pcrs: which PCRs, ascending.
-        pcr_digest: SHA-256 of their values in that order.
     """
 
     signer: bytes
     nonce: bytes
+    pcrs: tuple[int, ...]
+    pcr_digest: bytes
     clock: int
     reset_count: int
     restart_count: int
     safe: int
     firmware_version: int
-    pcrs: tuple[int, ...]
-    pcr_digest: bytes
 
     def pack(self) -> bytes:
         """The bytes that are signed."""
@@ -102,7 +102,7 @@ def read_quote(data: bytes) -> Quote:
     values = struct.unpack(_layout(size), data)
     bits = int.from_bytes(values[-3], "little")
     pcrs = tuple(pcr for pcr in range(PCR_COUNT) if bits >> pcr & 1)
-    quote = Quote(values[3], *values[5:11], pcrs=pcrs, pcr_digest=values[-1])
+    quote = Quote(values[3], values[5], pcrs, values[-1], *values[6:11])
     if quote.pack() != data or quote.safe > 1:
         raise LayoutError("no TPMS_ATTEST of a quote: a tag or a size is another one")
     return quote

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 
 from cryptography import x509
@@ -11,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from tee_sim.errors import UsageError
+from tee_sim.attest.certificates import derive_key, public_key
 
 AK_USAGE = x509.ObjectIdentifier("2.23.133.8.3")
 """tcg-kp-AIKCertificate."""
@@ -22,7 +21,6 @@ NOT_BEFORE, NOT_AFTER = 1704067200, 2524607999
 """When all of its certificates are valid, Unix seconds: 2024 to 2049."""
 
 _MAKER = "tee_sim: simulated, its private keys are public"
-_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 class TPMVendor:
@@ -38,8 +36,7 @@ class TPMVendor:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        number = int.from_bytes(hashlib.shake_256(f"{seed}|TPM vendor".encode()).digest(48), "big")
-        self._key = ec.derive_private_key(number % (_ORDER - 1) + 1, ec.SECP256R1())
+        self._key = derive_key(f"seed {seed}".encode(), "TPM root CA")
         self.root_der = self._issue("TPM root CA", self._key.public_key(), None)
 
     def certify(self, ek: bytes, ak: bytes) -> tuple[bytes, bytes]:
@@ -52,16 +49,9 @@ class TPMVendor:
         Raises:
             UsageError: one is no point of P-256.
         """
-        try:
-            keys = [
-                ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + point)
-                for point in (ak, ek)
-            ]
-        except ValueError:
-            raise UsageError("a public key of P-256 is 64 bytes, x || y, of the curve") from None
         return (
-            self._issue("TPM attestation key", keys[0], AK_USAGE),
-            self._issue("TPM endorsement key", keys[1], EK_USAGE),
+            self._issue("TPM attestation key", public_key(ak), AK_USAGE),
+            self._issue("TPM endorsement key", public_key(ek), EK_USAGE),
         )
 
     def _issue(

@@ -51,8 +51,10 @@ from tee_sim.errors import (
     known,
 )
 
-_REFUSALS = ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound
-"""What ``cryptography`` raises for bytes that it cannot read or verify; a LayoutError is one."""
+_REFUSALS = (
+    *(ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm),  # a LayoutError is the first
+    *(x509.InvalidVersion, x509.ExtensionNotFound),
+)
 _Check = tuple[type[AttestationError], str]
 _CHECKS: dict[str, _Check] = {
     "AK.CHAIN": (UntrustedChain, "Anybody can make a key and call it a TPM's."),
@@ -118,6 +120,10 @@ class _Appraisal(list[AppraisalCheck]):
         texts = (v.hex() if isinstance(v, bytes) else str(v) for v in (expected, found))
         self.append(AppraisalCheck(name, passed, next(texts), next(texts), why, error))
 
+    def at_least(self, name: str, least: int, svn: int | None) -> None:
+        """Note whether a security version is high enough."""
+        self.check(f"SVN.{name}", f"{least} or more", svn, None if svn is None else svn >= least)
+
     def attempt(self, name: str, expected: str, do: Callable[..., Any], *args: Any) -> Any:
         """Note whether ``do`` succeeds, and return its value; not tried if an argument is None."""
         value = found = passed = None
@@ -156,7 +162,7 @@ def verify_vbs(
     """
     try:
         issuer = x509.load_der_x509_certificate(root)
-    except ValueError as error:
+    except _REFUSALS as error:
         raise UsageError(f"the root is no DER certificate: {error}") from None
     checks = _Appraisal()
     ak = _endorsed(checks, "AK", boot.ak_certificate, AK_USAGE, issuer, at)
@@ -208,6 +214,7 @@ def _quote(
         key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + point)
         key.verify(signature, boot.quote, ec.ECDSA(hashes.SHA256()))
 
+    quote: Quote | None
     quote = checks.attempt("QUOTE.FORMAT", "a TPMS_ATTEST of a quote", read_quote, boot.quote)
     checks.attempt("QUOTE.SIGNATURE", "by the attestation key", verify, ak)
     signer = qualified_name(ek, ak) if ek and ak else None
@@ -227,7 +234,8 @@ def _boot(
         values = b"".join(pcrs.get(pcr, bytes(32)) for pcr in quote.pcrs)
         replayed = hashlib.sha256(values).digest()
     checks.check("LOG.PCRS", quote and quote.pcr_digest, replayed)
-    boot: Boot | None = checks.attempt("LOG.EVENTS", "a whole boot", boot_log.read_boot, events)
+    boot: Boot | None
+    boot = checks.attempt("LOG.EVENTS", "a whole boot", boot_log.read_boot, events)
     checks.check("BOOT.SECURE_BOOT", True, boot and boot.secure_boot)
     wanted = sorted(reference.measurements)
     checks.check("BOOT.COMPONENTS", wanted, boot and sorted(boot.measurements))
@@ -239,8 +247,7 @@ def _boot(
         checks.check(f"MEASUREMENT.{name}", expected, found, boot and found in allowed)
     for name, least in reference.minimum_svns.items():
         if name != "enclave":
-            svn = boot and boot.svns.get(name, -1)
-            checks.check(f"SVN.{name}", f"{least} or more", svn, boot and svn >= least)
+            checks.at_least(name, least, boot.svns.get(name, -1) if boot else None)
     return boot
 
 
@@ -252,11 +259,10 @@ def _report(
         key = rsa.RSAPublicNumbers(*boot.idks).public_key()
         key.verify(report.signature, report.signed_statement(), pss, hashes.SHA256())
 
-    report: EnclaveReport | None = checks.attempt(
-        "REPORT.FORMAT", "an enclave's report", read_report, data
-    )
+    report: EnclaveReport | None
+    report = checks.attempt("REPORT.FORMAT", "an enclave's report", read_report, data)
     checks.attempt("REPORT.SIGNATURE", "by the key in the log", verify, report, boot)
-    body = report and report.identity
+    body = report.identity if report else None
     checks.check("REPORT.ENCLAVE_TYPE", ENCLAVE_TYPE_VBS, body and body.enclave_type)
     logged = boot and [boot.svns.get(n) for n in (reference.secure_kernel, reference.hypervisor)]
     reported = body and [body.secure_kernel_svn, body.platform_svn]
@@ -267,8 +273,7 @@ def _report(
     for name, value in reference.identity.items():
         checks.check(f"IDENTITY.{name}", value, body and getattr(body, name))
     least = reference.minimum_svns.get("enclave", 0)
-    svn = body and body.enclave_svn
-    checks.check("SVN.enclave", f"{least} or more", svn, body and svn >= least)
+    checks.at_least("enclave", least, body.enclave_svn if body else None)
     return report
 
 

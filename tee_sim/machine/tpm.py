@@ -76,7 +76,7 @@ class TPM:
         chosen = tuple(sorted(set(pcrs)))
         digest = hashlib.sha256(b"".join(self._pcrs[pcr] for pcr in chosen)).digest()
         clock = self._clock, self.reset_count, 0, 1, FIRMWARE_VERSION
-        quote = Quote(qualified_name(self.ek, self.ak), nonce, *clock, chosen, digest).pack()
+        quote = Quote(qualified_name(self.ek, self.ak), nonce, chosen, digest, *clock).pack()
         signature = self._ak.sign(quote, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
         return quote, pack_signature(*decode_dss_signature(signature))
 
