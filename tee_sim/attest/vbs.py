@@ -14,6 +14,7 @@ Source: Microsoft Azure Attestation, "TPM and VBS enclave attestation protocol";
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -55,8 +56,7 @@ _REFUSALS = (
     *(ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm),  # a LayoutError is the first
     *(x509.InvalidVersion, x509.ExtensionNotFound),
 )
-_Check = tuple[type[AttestationError], str]
-_CHECKS: dict[str, _Check] = {
+_CHECKS: dict[str, tuple[type[AttestationError], str]] = {
     "AK.CHAIN": (UntrustedChain, "Anybody can make a key and call it a TPM's."),
     "AK.VALIDITY": (Expired, "A vendor vouches for a certificate for a limited time."),
     "EK.CHAIN": (UntrustedChain, "The attestation key could lie outside a TPM."),
@@ -170,8 +170,8 @@ def verify_vbs(
     quote = _quote(checks, boot, ak, ek, nonce)
     state = _boot(checks, boot.event_log, quote, reference)
     body = _report(checks, report, state, reference)
-    verdicts = [check.passed for check in checks if check.name.startswith("SVN.")]
-    status = "" if None in verdicts else "UpToDate" if all(verdicts) else "OutOfDate"
+    old = any(each.name.startswith("SVN.") and each.passed is False for each in checks)
+    status = "OutOfDate" if old else "UpToDate" if all(each.passed for each in checks) else ""
     return AttestationResult(status, (), tuple(checks), _claims(body, state, quote))
 
 
@@ -186,7 +186,8 @@ def _endorsed(
     """The key in a certificate, x || y, if the issuer has certified it for this use."""
 
     def read() -> tuple[bytes, datetime, datetime]:
-        certificate = x509.load_der_x509_certificate(der)
+        with warnings.catch_warnings(action="ignore"):  # of a serial number of zero, and the like
+            certificate = x509.load_der_x509_certificate(der)
         certificate.verify_directly_issued_by(issuer)
         uses = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         key = certificate.public_key()
