@@ -16,6 +16,12 @@ from typing import Any, Self
 from tee_sim.attest.fields import Fields, json_object
 from tee_sim.errors import LayoutError
 
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "bytes": (bytes,),
+    "str | None": (str, type(None)),
+}
+
 
 @dataclass(frozen=True)
 class Collateral:
@@ -44,6 +50,12 @@ class Collateral:
     qe_identity: str
     qe_identity_signature: bytes
     pck_certificate_chain: str | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, _TYPES[str(field.type)]):
+                raise LayoutError(f"collateral: {field.name} is {type(value).__name__}")
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

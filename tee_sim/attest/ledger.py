@@ -47,6 +47,8 @@ class Ledger:
             passed, found = find()
         except NotChecked as error:
             self.note(name, None, expected, error)
+        except LayoutError as error:
+            self.note(name, False, expected, error)
         else:
             self.note(name, passed, expected, found)
 
@@ -63,7 +65,7 @@ class Ledger:
         self.note(name, None if missing else values[0] == values[1], *values)
 
     def piece(self, name: str, expected: str, load: Piece[T]) -> Piece[T]:
-        """Add a check that something can be read: ``load`` raises `LayoutError` if not.
+        """Add a check that something can be had: ``load`` raises a typed error if not.
 
         Returns:
             What gives the part that was read, or raises `NotChecked`.
@@ -72,16 +74,24 @@ class Ledger:
             part = load()
         except NotChecked as error:
             self.note(name, None, expected, error)
-        except LayoutError as error:
+        except (LayoutError, AttestationError) as error:
             self.note(name, False, expected, error)
         else:
-            self.note(name, True, expected, "readable")
+            self.note(name, True, expected, "as expected")
             return lambda: part
 
         def missing() -> T:
             raise NotChecked(f"unknown, because of {name}")
 
         return missing
+
+
+def known(piece: Piece[T]) -> T | None:
+    """The part, or None if it is missing."""
+    try:
+        return piece()
+    except NotChecked:
+        return None
 
 
 def show(value: object) -> str:
