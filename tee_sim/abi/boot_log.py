@@ -139,12 +139,12 @@ def read_log(data: bytes) -> list[Event]:
     return events
 
 
-def replay(events: Iterable[Event]) -> dict[int, bytes]:
-    """The value of each PCR that a log extends, from zero."""
-    pcrs: dict[int, bytes] = {}
+def replay(events: Iterable[Event], pcrs: Iterable[int]) -> bytes:
+    """SHA-256 over the values that events give some PCRs, from zero; a quote holds the same."""
+    values: dict[int, bytes] = {}
     for event in events:
-        pcrs[event.pcr] = extended(pcrs.get(event.pcr, bytes(32)), event.digest)
-    return pcrs
+        values[event.pcr] = extended(values.get(event.pcr, bytes(32)), event.digest)
+    return hashlib.sha256(b"".join(values.get(pcr, bytes(32)) for pcr in pcrs)).digest()
 
 
 def extended(pcr: bytes, digest: bytes) -> bytes:

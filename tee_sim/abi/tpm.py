@@ -108,23 +108,22 @@ def read_quote(data: bytes) -> Quote:
     return quote
 
 
-def pack_signature(r: int, s: int) -> bytes:
-    """TPMT_SIGNATURE of ECDSA on P-256 with SHA-256, 72 bytes."""
-    return struct.pack(
-        ">HHH32sH32s", 0x0018, ALG_SHA256, 32, r.to_bytes(32, "big"), 32, s.to_bytes(32, "big")
-    )
+def pack_signature(signature: bytes) -> bytes:
+    """TPMT_SIGNATURE of ECDSA on P-256 with SHA-256, 72 bytes, from r || s."""
+    r, s = signature[:32], signature[32:]
+    return struct.pack(">HHH32sH32s", 0x0018, ALG_SHA256, 32, r, 32, s)
 
 
-def read_signature(data: bytes) -> tuple[int, int]:
-    """Both numbers of a TPMT_SIGNATURE.
+def read_signature(data: bytes) -> bytes:
+    """The 64 bytes r || s of a TPMT_SIGNATURE.
 
     Raises:
         LayoutError: it is none by ECDSA on P-256 with SHA-256.
     """
-    r, s = int.from_bytes(data[6:38], "big"), int.from_bytes(data[40:72], "big")
-    if pack_signature(r, s) != data:
+    signature = data[6:38] + data[40:72]
+    if pack_signature(signature) != data:
         raise LayoutError("no TPMT_SIGNATURE of ECDSA on P-256 with SHA-256")
-    return r, s
+    return signature
 
 
 @dataclass(frozen=True)
