@@ -170,9 +170,10 @@ def _key(
         broken = broken_link(chain(), (name, ROOT_NAME))
         return not broken, broken or "it is"
 
-    def current() -> tuple[bool, object]:
+    def current() -> tuple[bool, str]:
         windows = [each.window for each in chain()]
-        return all(window.holds(at) for window in windows), windows
+        texts = (f"{each.what}: {each.start:.0f} to {each.end:.0f}" for each in windows)
+        return all(each.holds(at) for each in windows), "; ".join(texts)
 
     ledger.test(f"{who}.CHAIN", f"{name}, issued by the root", issued)
     ledger.test(f"{who}.CURRENT", f"valid at {at} (Unix seconds)", current)
@@ -215,9 +216,9 @@ def _boot(
     for name, allowed in reference.measurements.items():
         expected = " or ".join(digest.hex() for digest in allowed)
         ledger.test(f"MEASUREMENT.{name}", expected, partial(measurement, name))
-    for name in reference.minimum_svns.keys() - {"enclave"}:
-        least = f"{reference.minimum_svns[name]} or more"
-        ledger.test(f"SVN.{name}", least, partial(version, name))
+    for name, least in reference.minimum_svns.items():
+        if name != "enclave":
+            ledger.test(f"SVN.{name}", f"{least} or more", partial(version, name))
     return boot
 
 
@@ -262,6 +263,7 @@ def _report(
 
 
 def _claims(report: EnclaveReport | None, boot: Boot | None, quote: Quote | None) -> dict[str, Any]:
+    """Open Enclave's names where it has one; the others are those of their structures."""
     claims: dict[str, Any] = {}
     if report:
         body = report.identity
@@ -272,13 +274,14 @@ def _claims(report: EnclaveReport | None, boot: Boot | None, quote: Quote | None
             "unique_id": body.unique_id,
             "signer_id": body.author_id,
             "product_id": body.image_id,
-            "family_id": body.family_id,
-            "owner_id": body.owner_id,
-            "enclave_data": report.enclave_data,
-            "modules": tuple(module.name for module in report.modules),
+            "report_data": report.enclave_data,
+            "modules": ", ".join(module.name for module in report.modules),
         }
+        more = "family_id", "owner_id", "secure_kernel_svn", "platform_svn", "signing_level"
+        claims |= {name: getattr(body, name) for name in more}
     if boot:
-        claims |= {"measurements": boot.measurements, "security_versions": boot.svns}
+        claims |= {f"measurement.{name}": digest for name, digest in boot.measurements.items()}
+        claims |= {f"svn.{name}": svn for name, svn in boot.svns.items()}
     if quote:
         claims["boot_count"] = quote.reset_count
     return claims

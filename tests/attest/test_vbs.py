@@ -119,7 +119,7 @@ def test_a_good_report_of_a_good_boot_is_accepted() -> None:
         "attributes": 2,
         "boot_count": 1,
     }
-    assert result.claims["security_versions"]["hvix64.exe"] == 3
+    assert result.claims["svn.hvix64.exe"] == 3
     assert "vault.dll" in str(result.to_json())
 
 
