@@ -153,3 +153,11 @@ def test_data_that_the_digest_does_not_cover_is_refused(which: int) -> None:
     events[which] = events[which]._replace(data=bytes([*start, last ^ 1]))
     with pytest.raises(LayoutError):
         boot_log.read_boot(events)
+
+
+@pytest.mark.parametrize("which", [i for i, e in enumerate(boot()) if e.kind == 4])
+def test_a_separator_that_says_something_else_is_refused(which: int) -> None:
+    events = boot()
+    events[which] = covered(events[which].pcr, boot_log.SEPARATOR, b"\xff" * 4)
+    with pytest.raises(LayoutError, match="not what it says"):
+        boot_log.read_boot(events)
