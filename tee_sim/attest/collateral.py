@@ -1,0 +1,105 @@
+"""Collateral: the Endorsements of Intel that a Verifier needs beside a quote.
+
+The JSON form is that of the ``dcap-qvl`` library, so that the same file serves both: certificate
+chains as PEM text, revocation lists as hexadecimal DER, signatures as hexadecimal r || s, and TCB
+info and QE identity as *exactly* the text that was signed.
+
+Source: Intel SGX and TDX Provisioning Certification Service API, version 4: its answers.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from tee_sim.attest.fields import Fields, json_object
+from tee_sim.errors import LayoutError
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "bytes": (bytes,),
+    "str | None": (str, type(None)),
+}
+
+
+@dataclass(frozen=True)
+class Collateral:
+    """What Intel says about the platforms of one kind, at one time.
+
+    Attributes:
+        pck_crl_issuer_chain: PEM: the CA that issued the PCK's CRL, and the root.
+        root_ca_crl: DER: which certificates the root has revoked.
+        pck_crl: DER: which PCK certificates their CA has revoked.
+        tcb_info_issuer_chain: PEM: the TCB signing certificate, and the root.
+        tcb_info: JSON text: the TCB levels of one FMSPC.
+        tcb_info_signature: 64 bytes, r || s.
+        qe_identity_issuer_chain: PEM: the TCB signing certificate, and the root.
+        qe_identity: JSON text: which quoting enclave is genuine.
+        qe_identity_signature: 64 bytes, r || s.
+        pck_certificate_chain: PEM, for quotes that do not carry it themselves.
+    """
+
+    pck_crl_issuer_chain: str
+    root_ca_crl: bytes
+    pck_crl: bytes
+    tcb_info_issuer_chain: str
+    tcb_info: str
+    tcb_info_signature: bytes
+    qe_identity_issuer_chain: str
+    qe_identity: str
+    qe_identity_signature: bytes
+    pck_certificate_chain: str | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, _TYPES[str(field.type)]):
+                raise LayoutError(f"collateral: {field.name} is {type(value).__name__}")
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read the JSON form; names that it does not know are ignored.
+
+        Raises:
+            LayoutError: it is no JSON object of that form.
+        """
+        data = json_object(text, "collateral")
+        given = Fields(data, "collateral")
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            if field.name == "pck_certificate_chain" and data.get(field.name) is None:
+                continue
+            values[field.name] = value = given.text(field.name)
+            if field.type == "bytes":
+                values[field.name] = given.hex(field.name, len(value) // 2)
+        return cls(**values)
+
+    def to_json(self) -> str:
+        """The JSON form, one field on a line."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.pck_certificate_chain is None:
+            del values["pck_certificate_chain"]
+        plain = {k: v.hex() if isinstance(v, bytes) else v for k, v in values.items()}
+        return json.dumps(plain, indent=2)
+
+
+def signed_part(answer: str, name: str) -> tuple[str, bytes]:
+    """The exact text that is signed in an answer of Intel's service, and the signature.
+
+    Args:
+        answer: ``{"tcbInfo": {...}, "signature": "..."}``, or with another name.
+        name: ``tcbInfo`` or ``enclaveIdentity``.
+
+    Raises:
+        LayoutError: the answer is not of that form.
+    """
+    fields = Fields(json_object(answer, "answer"), "answer")
+    fields.child(name)
+    signature = fields.hex("signature", 64)
+    start = answer.index("{", answer.index(f'"{name}"'))
+    try:
+        _, end = json.JSONDecoder().raw_decode(answer, start)
+    except ValueError:
+        raise LayoutError(f"answer: '{name}' is not where it should be") from None
+    return answer[start:end], signature
