@@ -87,7 +87,7 @@ def what_counts(quote: bytes) -> list[int]:
     """Positions of a quote's bytes that mean something to a verifier.
 
     What does not: line ends in PEM, the root's certificate (a verifier has its own), the size of
-    the certificates, which can cut it off; and for dcap-qvl the type of the outer certification data.
+    the certificates, which can cut it off; for dcap-qvl the type of the outer certification data.
     """
     start = quote.index(b"-----BEGIN")
     texts = [m.span() for m in re.finditer(rb"(?<=CERTIFICATE-----\n)[^-]+", quote)][:2]
