@@ -20,6 +20,7 @@ from attest.quotes import (
     raw_key,
     sgx_body,
     simulated_quotes,
+    what_counts,
 )
 from tee_sim.attest.certificates import (
     NETSCAPE_COMMENT,
@@ -81,20 +82,6 @@ def test_dcap_qvl_refuses_it_under_the_root_of_another_seed() -> None:
     _, quote, collateral, _, at, _, _ = QUOTES[0]
     with pytest.raises(ValueError, match="InvalidCrlSignatureForPublicKey"):
         verdict(quote, collateral, SimulatedIntel(seed=1).root_der, at)
-
-
-def what_counts(quote: bytes) -> list[int]:
-    """Positions of a quote's bytes that mean something to a verifier.
-
-    What does not: line ends in PEM, the root's certificate (a verifier has its own), the size of
-    the certificates, which can cut it off; for dcap-qvl the type of the outer certification data.
-    """
-    start = quote.index(b"-----BEGIN")
-    texts = [m.span() for m in re.finditer(rb"(?<=CERTIFICATE-----\n)[^-]+", quote)][:2]
-    coded = [i for a, b in texts for i in range(a, b) if quote[i] != ord("\n")]
-    outer_type = {3: 0, 4: 48 + 584, 5: 54 + 648}[quote[0]] + 4 + 64 + 64
-    ignored = {*range(start - 4, start)} | ({outer_type, outer_type + 1} if quote[0] > 3 else set())
-    return [i for i in range(start) if i not in ignored] + coded
 
 
 @pytest.mark.parametrize("name", ["client SGX", "TD 1.0, v4", "TD 1.5, v5"])
