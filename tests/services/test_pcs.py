@@ -19,9 +19,9 @@ from tee_sim.services.pcs import create_app
 from tee_sim.services.running import running
 
 INTEL = SimulatedIntel()
+OLD = QuotedPlatform(INTEL, cpusvn=b"\1" * 16)
 CLIENT = QuotedPlatform(INTEL)
 SERVER = QuotedPlatform(INTEL, "platform", name="server")
-OLD = QuotedPlatform(INTEL, cpusvn=b"\1" * 16)
 INTEL.publish("INTEL-SA-00615", at=AT - DAY, cpusvn=b"\3" * 16, standard=AT + DAY)
 
 
@@ -96,6 +96,7 @@ NEW, LOW = "02" * 16, "00" * 16
         (f"sgx/certification/v4/pckcert?{PPID}", 400),
         (f"sgx/certification/v4/pckcerts?{PPID}", 200),
         (f"sgx/certification/v4/pckcerts?{STRANGER}", 404),
+        (f"sgx/certification/v4/pckcerts?{PPID[:-4]}0100", 404),
         ("sgx/certification/v4/pckcerts?encrypted_ppid=00&pceid=0000", 400),
         ("", 404),
     ],
