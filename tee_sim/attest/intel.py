@@ -140,7 +140,7 @@ class SimulatedIntel:
         data = certificate.encode() if isinstance(certificate, str) else certificate
         try:
             found = x509.load_pem_x509_certificate(data)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise UsageError(f"revoke() needs a certificate in PEM form: {error}") from None
         for name, authority in self._authorities.items():
             try:
@@ -183,7 +183,8 @@ class SimulatedIntel:
         known("TEE", tee, ("sgx", "tdx"))
         pck = next((pck for pck in self._certified if pck.fmspc == fmspc), None)
         if pck is None:
-            raise UsageError(f"no platform with FMSPC {fmspc.hex().upper()} was certified")
+            given = fmspc.hex().upper() if isinstance(fmspc, bytes) else f"(6 bytes) {fmspc!r}"
+            raise UsageError(f"no platform with FMSPC {given} was certified")
         about: Mapping[str, Any] = TDX_MODULES if tee == "tdx" else {}
         names = {"fmspc": pck.fmspc.hex().upper(), "pceId": pck.pceid.hex().upper(), "tcbType": 0}
         return self._issue(tee.upper(), 3, at, number, names, about, tee)
@@ -263,6 +264,6 @@ class SimulatedIntel:
 
 def _require_time(at: int) -> int:
     root = PROFILES["root"]
-    if not root.start <= at <= root.end:
-        raise UsageError(f"at={at} is outside the root CA's validity, {root.start}-{root.end}")
+    if not isinstance(at, int) or not root.start <= at <= root.end:
+        raise UsageError(f"at={at!r} is outside the root CA's validity, {root.start}-{root.end}")
     return at
