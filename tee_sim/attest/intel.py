@@ -91,6 +91,7 @@ class SimulatedIntel:
 
     def issuer_chain(self, name: str) -> str:
         """PEM: ``processor``, ``platform`` or ``signing``, and the root."""
+        known("issuer", name, self._authorities)
         return self._authorities[name].chain
 
     def publish(
@@ -158,8 +159,10 @@ class SimulatedIntel:
             UsageError: there is no such list; the time is before the root's or after it.
         """
         known("revocation list", name, ("root", *PCK_PROFILES))
-        out = {n: when for n, when in self._revoked[name].items() if when <= _require_time(at)}
-        return self._authorities[name].crl(out, at, ROOT_CRL_DAYS if name == "root" else VALID_DAYS)
+        issued = _require_time(at)
+        out = {serial: when for serial, when in self._revoked[name].items() if when <= issued}
+        days = ROOT_CRL_DAYS if name == "root" else VALID_DAYS
+        return self._authorities[name].crl(out, issued, days)
 
     def number(self, at: int, *, early: bool = False) -> int:
         """The TCB evaluation data number of a time: it counts the advisories that are out."""

@@ -323,6 +323,8 @@ Act = Callable[[SimulatedIntel], object]
         (lambda i: i.tcb_info(FMSPC, AT, number=18), "17-17"),
         (lambda i: i.identity("PCE", AT), "no enclave"),
         (lambda i: i.crl("signing", AT), "no revocation list"),
+        (lambda i: i.crl("root", "now"), "validity"),
+        (lambda i: i.issuer_chain("PCE"), "no issuer"),
     ],
 )
 def test_nonsense_is_refused_and_changes_nothing(act: Act, reason: str) -> None:
@@ -347,6 +349,8 @@ GOOD = {"ppid": bytes(16), "cpusvn": bytes(16), "pcesvn": 1, "fmspc": FMSPC, "pc
         (None, {"pcesvn": 1 << 16}),
         (None, {"pcesvn": -1}),
         (None, {"ca": "root"}),
+        (None, {"ca": []}),
+        (None, {"pcesvn": "1"}),
     ],
 )
 def test_a_certificate_is_never_made_of_nonsense(key: bytes | None, bad: dict[str, object]) -> None:

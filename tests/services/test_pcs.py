@@ -10,6 +10,8 @@ import dcap_qvl
 import httpx
 import pytest
 from cryptography import x509
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from attest.quotes import AT, FMSPC, QuotedPlatform, sgx_body, td_body
 from tee_sim.attest.collateral import Collateral
@@ -109,6 +111,26 @@ NEW, LOW = "02" * 16, "00" * 16
 )
 def test_paths_and_statuses_are_intels(url: str, path: str, status: int) -> None:
     assert httpx.get(f"{url}/{path}").status_code == status
+
+
+PATHS = ("pckcert", "pckcerts", "pckcrl", "rootcacrl", "tcb", "qe/identity", "qve/identity")
+PARAMETERS = ("encrypted_ppid", "cpusvn", "pcesvn", "pceid", "ca", "encoding", "fmspc", "update")
+PIECES = st.sampled_from(["0" * 4, "0" * 12, "2" * 32, "0" * 768, "early", "processor", "der", "9"])
+
+
+@given(
+    st.sampled_from(PATHS),
+    st.dictionaries(
+        st.sampled_from([*PARAMETERS, "tcbEvaluationDataNumber"]),
+        PIECES | st.text(max_size=20) | st.integers().map(str),
+    ),
+)
+@settings(max_examples=60)
+def test_whatever_is_asked_the_answer_has_a_status_of_intels(
+    url: str, path: str, query: dict[str, str]
+) -> None:
+    answer = httpx.get(f"{url}/sgx/certification/v4/{path}", params=query)
+    assert answer.status_code in (200, 400, 404, 410)
 
 
 CHAINS = [
