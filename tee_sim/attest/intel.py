@@ -253,9 +253,7 @@ class SimulatedIntel:
         newest = self.number(_require_time(at), early=True)
         number = self.number(at) if number is None else number
         if not FIRST_NUMBER <= number <= newest:
-            raise UsageError(
-                f"TCB evaluation data number {number} is not in {FIRST_NUMBER}-{newest}"
-            )
+            raise UsageError(f"no TCB evaluation data number {number}: {FIRST_NUMBER}-{newest}")
         times = {"issueDate": iso(at), "nextUpdate": iso(at + VALID_DAYS * DAY)}
         levels = self._levels("platform" if tee else subject, number)
         data = {"id": subject, "version": version, **times, **names}
