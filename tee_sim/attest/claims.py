@@ -21,7 +21,6 @@ what comes from the PCK certificate. What it takes for a TD's ``unique_id`` is u
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -69,7 +68,7 @@ def claims_of(
     if info is not None:
         claims["tcb_evaluation_data_number"] = info.tcb_evaluation_data_number
     if pck is not None:
-        claims |= asdict(pck)
+        claims |= vars(pck)
         claims["sgx_pce_svn"] = claims.pop("pcesvn")
         del claims["components"]
     return claims

@@ -193,10 +193,10 @@ def _platform_level(fields: Fields, version: int, kind: str) -> Level:
 
 
 def _components(tcb: Fields, name: str) -> tuple[int, ...]:
-    found = tuple(component.number("svn", 0xFF) for component in tcb.children(name))
-    if len(found) != 16:
-        raise tcb.wrong(name, f"has {len(found)} entries, not 16")
-    return found
+    svns = [component.data.get("svn") for component in tcb.children(name)]
+    if len(svns) != 16 or not all(type(svn) is int and 0 <= svn <= 0xFF for svn in svns):
+        raise tcb.wrong(name, "are not 16 security versions in 0-255")
+    return tuple(svns)
 
 
 def _highest_first(levels: Iterable[Level]) -> tuple[Level, ...]:
