@@ -185,3 +185,13 @@ def raw_key(point: bytes) -> ec.EllipticCurvePublicKey:
     """
     load = ec.EllipticCurvePublicKey.from_encoded_point
     return or_layout_error("public key", lambda: load(ec.SECP256R1(), b"\x04" + point))
+
+
+def load_root(data: bytes) -> bytes:
+    """A root certificate, PEM or DER, in DER.
+
+    Raises:
+        LayoutError: it is neither.
+    """
+    load = x509.load_pem_x509_certificate if b"-BEGIN" in data else x509.load_der_x509_certificate
+    return or_layout_error("root", lambda: load(data).public_bytes(Encoding.DER))

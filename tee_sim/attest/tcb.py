@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from tee_sim.attest.fields import Fields, json_object
 from tee_sim.errors import LayoutError, ReferenceValueMismatch
@@ -193,7 +193,7 @@ def _platform_level(fields: Fields, version: int, kind: str) -> Level:
 
 
 def _components(tcb: Fields, name: str) -> tuple[int, ...]:
-    svns = [component.data.get("svn") for component in tcb.children(name)]
+    svns: list[Any] = [component.data.get("svn") for component in tcb.children(name)]
     if len(svns) != 16 or not all(type(svn) is int and 0 <= svn <= 0xFF for svn in svns):
         raise tcb.wrong(name, "are not 16 security versions in 0-255")
     return tuple(svns)
