@@ -222,9 +222,7 @@ class Forge:
         return builder.sign(issuer_key, hashes.SHA256(), ecdsa_deterministic=True)
 
     def chain(self, *names: str) -> str:
-        return "".join(
-            self.certificate(name).public_bytes(Encoding.PEM).decode() for name in names
-        )
+        return "".join(self.certificate(name).public_bytes(Encoding.PEM).decode() for name in names)
 
     @property
     def root(self) -> bytes:
@@ -233,9 +231,7 @@ class Forge:
     def crl(self, issuer: str, *subjects: str) -> bytes:
         builder = (
             x509.CertificateRevocationListBuilder()
-            .issuer_name(
-                x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.names[issuer])])
-            )
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.names[issuer])]))
             .last_update(moment(self.starts.get(f"{issuer} crl", AT - 10 * DAY)))
             .next_update(moment(self.ends.get(f"{issuer} crl", AT + 20 * DAY)))
             .add_extension(x509.CRLNumber(1), critical=False)
