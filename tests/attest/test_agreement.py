@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from attest.forge import AT, TD, Forge, level, part, td15
+from attest.forge import AT, TD, Forge, identity, level, part, td15
 from attest.oracle import SOURCES, Source, forged, load, ours, theirs, verdict
 from tee_sim.attest.collateral import Collateral
 from tee_sim.attest.results import AttestationResult
@@ -96,40 +96,35 @@ def test_what_is_not_mutated_is_accepted_by_both(name: str) -> None:
 
 SVNS = st.tuples(*[st.integers(2, 4)] * 2).map(lambda first: (*first, *(3,) * 14))
 """Security versions around those of the platform, which are 3."""
-PARTS = ("UpToDate", "OutOfDate", "Revoked")
+PARTS = ("UpToDate", "UpToDate", "OutOfDate", "OutOfDate", "Revoked")
 
 
 @st.composite
 def levels(draw: st.DrawFn, tdx: bool) -> list[Any]:
-    rows = draw(st.dictionaries(st.tuples(SVNS, st.integers(10, 12)), st.none(), min_size=1))
+    """Levels, highest first; what Intel says of the lowest, nobody is below."""
+    keys = st.tuples(SVNS, st.integers(10, 12))
+    rows = sorted(draw(st.sets(keys, max_size=4)) | {((0,) * 16, 1)}, reverse=True)
     made = []
     for svns, pcesvn in rows:
-        more = {
-            "tdx": draw(st.sampled_from([(0,) * 16, (9, 9, 3, *(0,) * 13), (0, 0, 4) + (0,) * 13]))
-        }
+        own = [(0,) * 16, (9, 9, 3, *(0,) * 13), (0, 0, 4, *(0,) * 13)] if svns[0] else [(0,) * 16]
+        more = {"tdx": draw(st.sampled_from(own))} if tdx else {}
         status = draw(st.sampled_from(LEVEL_STATUSES))
-        made.append(level(svns, pcesvn, status, f"INTEL-SA-{len(made)}", **more if tdx else {}))
-    order = sorted(
-        made,
-        key=lambda row: ([c["svn"] for c in row["tcb"]["sgxtcbcomponents"]], row["tcb"]["pcesvn"]),
-    )
-    return order[::-1]
+        made.append(level(svns, pcesvn, status, f"INTEL-SA-{len(made)}", **more))
+    return made
 
 
 @st.composite
 def forges(draw: st.DrawFn) -> Forge:
     """Platforms, quoting enclaves and TDX modules on all kinds of levels, properly signed."""
-    tdx = draw(st.booleans())
-    parts = st.lists(st.sampled_from(PARTS), min_size=1, max_size=3)
+    parts = st.lists(st.sampled_from(PARTS), min_size=2, max_size=3)
     enclave = [part(9 - n, status, f"QE-{n}") for n, status in enumerate(draw(parts))]
+    tdx = draw(st.booleans())
     info: dict[str, Any] = {"tcbLevels": draw(levels(tdx))}
     if not tdx:
         return Forge(tcb_info=info, qe_identity={"tcbLevels": enclave})
-    zeros = {"mrsigner": "00" * 48, "attributes": "00" * 8, "attributesMask": "FF" * 8}
     module = [part(6 - n, status, f"MODULE-{n}") for n, status in enumerate(draw(parts))]
-    info["tdxModuleIdentities"] = [{"id": "TDX_01", **zeros, "tcbLevels": module}]
-    now = bytes([draw(st.integers(4, 7)), draw(st.integers(0, 1)), draw(st.integers(2, 4))])
-    body = draw(st.sampled_from([TD, td15(now + bytes(13))]))
+    info["tdxModuleIdentities"] = [identity("TDX_01", *module)]
+    body = draw(st.sampled_from([TD, td15()]))
     return Forge(body, 5, tcb_info=info, qe_identity={"tcbLevels": enclave})
 
 
