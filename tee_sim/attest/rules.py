@@ -1,16 +1,15 @@
 """Why a Verifier makes each check, and which error a failure is.
 
-The order is that of Intel's verification library: the platform's certificate, TCB info, QE
-identity, the quote itself; then the appraisal policy's own.
+A check that several parts have in common, such as ``TCB_INFO.ROOT``, is found by its last word.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
-from tee_sim.attest.ledger import Rule
 from tee_sim.errors import (
+    AttestationError,
     BadSignature,
     DebugForbidden,
     Expired,
@@ -21,133 +20,59 @@ from tee_sim.errors import (
     UntrustedChain,
 )
 
-_WHO = "Anybody can make certificates with these names; only signatures up to the root count."
-_ROOT = "A simulator's evidence, or a forger's, is as consistent as Intel's; only its root differs."
-_LIST = "A list that the issuer did not sign can hide that a key was stolen."
-_TIME = "Old statements of Intel's do not know what was found, or stolen, since."
-_FORM = "What cannot be read cannot be compared; nothing is guessed."
+Rule: TypeAlias = tuple[type[AttestationError], str]
+_LIST: Final = (UntrustedChain, "A list that its issuer did not sign can hide a stolen key.")
+_TDX: Final = (ReferenceValueMismatch, "A TDX module that Intel did not make may let the host in.")
 
-QUOTE_RULES: Final[Mapping[str, Rule]] = {
-    "QUOTE.HEADER": Rule(ReferenceValueMismatch, "Another maker's quoting enclave may sign lies."),
-    "PCK.CERTIFICATES": Rule(UntrustedChain, _FORM),
-    "PCK.CHAIN": Rule(UntrustedChain, _WHO),
-    "PCK.ROOT": Rule(UntrustedChain, _ROOT),
-    "ROOT_CRL.FORMAT": Rule(UntrustedChain, _FORM),
-    "ROOT_CRL.SIGNATURE": Rule(UntrustedChain, _LIST),
-    "PCK_CRL.FORMAT": Rule(UntrustedChain, _FORM),
-    "PCK_CRL.SIGNATURE": Rule(UntrustedChain, _LIST),
-    "PCK.CA_NOT_REVOKED": Rule(Revoked, "Whoever stole a CA's key certifies any platform."),
-    "PCK.NOT_REVOKED": Rule(
-        Revoked, "Whoever extracted a platform's key signs for any quoting enclave."
-    ),
-    "TCB_INFO.FORMAT": Rule(ReferenceValueMismatch, _FORM),
-    "TCB_INFO.CERTIFICATES": Rule(UntrustedChain, _FORM),
-    "TCB_INFO.CHAIN": Rule(UntrustedChain, _WHO),
-    "TCB_INFO.ROOT": Rule(UntrustedChain, _ROOT),
-    "TCB_INFO.SIGNER_NOT_REVOKED": Rule(
-        Revoked, "Whoever stole this key calls any platform up to date."
-    ),
-    "TCB_INFO.SIGNATURE": Rule(BadSignature, "Unsigned, it calls any platform up to date."),
-    "QE_IDENTITY.FORMAT": Rule(ReferenceValueMismatch, _FORM),
-    "QE_IDENTITY.CERTIFICATES": Rule(UntrustedChain, _FORM),
-    "QE_IDENTITY.CHAIN": Rule(UntrustedChain, _WHO),
-    "QE_IDENTITY.ROOT": Rule(UntrustedChain, _ROOT),
-    "QE_IDENTITY.SIGNER_NOT_REVOKED": Rule(
-        Revoked, "Whoever stole this key calls any enclave a quoting enclave."
-    ),
-    "QE_IDENTITY.SIGNATURE": Rule(
-        BadSignature, "Unsigned, it calls any enclave a genuine quoting enclave."
-    ),
-    "CERTIFICATES.CURRENT": Rule(Expired, _TIME),
-    "CRLS.CURRENT": Rule(Expired, _TIME),
-    "TCB_INFO.CURRENT": Rule(Expired, _TIME),
-    "QE_IDENTITY.CURRENT": Rule(Expired, _TIME),
-    "PCK.SGX_EXTENSION": Rule(ReferenceValueMismatch, _FORM),
-    "TCB_INFO.TEE": Rule(ReferenceValueMismatch, "The levels of SGX say nothing about TDX."),
-    "TCB_INFO.FMSPC": Rule(
-        ReferenceValueMismatch, "Another processor's levels say nothing about this one."
-    ),
-    "TCB_INFO.PCEID": Rule(
-        ReferenceValueMismatch, "Another certification enclave's versions do not compare."
-    ),
-    "TDX_MODULE.IDENTITY": Rule(
-        ReferenceValueMismatch, "A TDX module that Intel does not list may be anybody's."
-    ),
-    "TDX_MODULE.MRSIGNERSEAM": Rule(
-        ReferenceValueMismatch, "Another signer's TDX module may let the host in."
-    ),
-    "TDX_MODULE.SEAMATTRIBUTES": Rule(
-        ReferenceValueMismatch, "A TDX module with attributes, such as debug, hides nothing."
-    ),
-    "QE_REPORT.SIGNATURE": Rule(
-        BadSignature, "Without it the quoting enclave runs on no certified platform."
-    ),
-    "QE_REPORT.KEY_BINDING": Rule(
-        BadSignature, "Else anybody's key goes with a genuine quoting enclave's report."
-    ),
-    "QE_REPORT.FORMAT": Rule(ReferenceValueMismatch, _FORM),
-    "QE_IDENTITY.ID": Rule(
-        ReferenceValueMismatch, "SGX and TDX have quoting enclaves of their own."
-    ),
-    "QE_IDENTITY.MISCSELECT": Rule(
-        ReferenceValueMismatch, "An enclave that saves more at exits may leak more."
-    ),
-    "QE_IDENTITY.ATTRIBUTES": Rule(
-        ReferenceValueMismatch, "Out of a quoting enclave in debug mode comes its key."
-    ),
-    "QE_IDENTITY.MRSIGNER": Rule(
-        ReferenceValueMismatch, "An enclave of anybody else's signs whatever it likes."
-    ),
-    "QE_IDENTITY.ISVPRODID": Rule(
-        ReferenceValueMismatch, "Intel signs other enclaves, too; they do not check reports."
-    ),
-    "QE_IDENTITY.LEVEL": Rule(
-        ReferenceValueMismatch, "A version below all levels is one that Intel does not know."
-    ),
-    "QUOTE.SIGNATURE": Rule(BadSignature, "Without it, anybody wrote this report."),
-    "QUOTE.REPORT": Rule(ReferenceValueMismatch, _FORM),
-    "TCB.LEVEL": Rule(
-        ReferenceValueMismatch, "A platform below all levels is one that Intel does not know."
-    ),
-    "TCB.NOT_REVOKED": Rule(Revoked, "Whatever a platform on this level signs may be forged."),
-}
-"""What makes a quote authentic."""
+# fmt: off
+RULES: Final[Mapping[str, Rule]] = {
+    "FORMAT": (ReferenceValueMismatch, "What cannot be read cannot be compared."),
+    "CERTIFICATES": (UntrustedChain, "What cannot be read cannot be compared."),
+    "CHAIN": (UntrustedChain, "Names are anybody's; only signatures up to the root count."),
+    "ROOT": (UntrustedChain, "A forger's or a simulator's evidence differs in its root only."),
+    "SIGNER_NOT_REVOKED": (Revoked, "Whoever stole this key says whatever he likes."),
+    "CURRENT": (Expired, "Old statements do not know what was found, or stolen, since."),
 
-EVIDENCE_RULES: Final[Mapping[str, Rule]] = {
-    "EVIDENCE.CUSTOM_CLAIMS": Rule(
-        BadSignature,
-        "Claims beside a quote are anybody's, unless the report data holds their hash.",
-    ),
-}
+    "QUOTE.HEADER": (ReferenceValueMismatch, "Another maker's quoting enclave may sign lies."),
+    "ROOT_CRL.SIGNATURE": _LIST,
+    "PCK_CRL.SIGNATURE": _LIST,
+    "PCK.CA_NOT_REVOKED": (Revoked, "Whoever stole a CA's key certifies any platform."),
+    "PCK.NOT_REVOKED": (Revoked, "With a platform's key, anything is a quoting enclave."),
+    "TCB_INFO.SIGNATURE": (BadSignature, "Unsigned, it calls any platform up to date."),
+    "QE_IDENTITY.SIGNATURE": (BadSignature, "Unsigned, it calls anything a quoting enclave."),
+    "TCB_INFO.TEE": (ReferenceValueMismatch, "The levels of SGX say nothing about TDX."),
+    "TCB_INFO.FMSPC": (ReferenceValueMismatch, "These are another processor's levels."),
+    "TCB_INFO.PCEID": (ReferenceValueMismatch, "Another PCE's versions do not compare."),
+    "TDX_MODULE.IDENTITY": _TDX,
+    "TDX_MODULE.MRSIGNERSEAM": _TDX,
+    "TDX_MODULE.SEAMATTRIBUTES": (ReferenceValueMismatch, "A debug TDX module hides nothing."),
+    "QE_REPORT.SIGNATURE": (BadSignature, "Else the enclave ran on no certified platform."),
+    "QE_REPORT.KEY_BINDING": (BadSignature, "Else anybody's key goes with a genuine report."),
+    "QE_IDENTITY.ID": (ReferenceValueMismatch, "SGX and TDX have quoting enclaves of their own."),
+    "QE_IDENTITY.MISCSELECT": (ReferenceValueMismatch, "What is saved at exits may leak."),
+    "QE_IDENTITY.ATTRIBUTES": (ReferenceValueMismatch, "A debugger reads the key out of it."),
+    "QE_IDENTITY.MRSIGNER": (ReferenceValueMismatch, "Anybody else's signs what it likes."),
+    "QE_IDENTITY.ISVPRODID": (ReferenceValueMismatch, "Intel's other enclaves check no reports."),
+    "QE_IDENTITY.LEVEL": (ReferenceValueMismatch, "A version that Intel does not know."),
+    "QUOTE.SIGNATURE": (BadSignature, "Without it, anybody wrote this report."),
+    "TCB.LEVEL": (ReferenceValueMismatch, "A platform that Intel does not know."),
+    "TCB.NOT_REVOKED": (Revoked, "Whatever a platform on this level signs may be forged."),
+    "EVIDENCE.CUSTOM_CLAIMS": (BadSignature, "Anybody adds claims that the report does not hold."),
 
-POLICY_RULES: Final[Mapping[str, Rule]] = {
-    "POLICY.TCB_STATUS": Rule(
-        TCBOutOfDate, "An authentic report of a vulnerable platform may be an attacker's."
-    ),
-    "POLICY.ADVISORIES": Rule(TCBOutOfDate, "Each advisory is a published attack."),
-    "POLICY.TCB_EVALUATION": Rule(
-        TCBOutOfDate, "Older collateral, still valid, does not know the latest advisories."
-    ),
-    "POLICY.DEBUG": Rule(
-        DebugForbidden, "Measurement and signature are the same, and the host reads all."
-    ),
-    "POLICY.MEASUREMENT": Rule(
-        ReferenceValueMismatch, "Any program gets a quote; only this one was reviewed."
-    ),
-    "POLICY.SIGNER": Rule(
-        ReferenceValueMismatch, "Any program gets a quote; only this author is trusted."
-    ),
-    "POLICY.PRODUCT": Rule(
-        ReferenceValueMismatch, "The author's other programs do not guard this secret."
-    ),
-    "POLICY.VERSION": Rule(
-        ReferenceValueMismatch, "Old versions keep their old faults, and still get quotes."
-    ),
-    "POLICY.REPORT_DATA": Rule(
-        NonceMismatch, "Without a challenge in it, a quote can be replayed."
-    ),
-    "POLICY.KEY_BINDING": Rule(
-        NonceMismatch, "Else whoever is in the middle relays a genuine quote, with another key."
-    ),
+    "POLICY.TCB_STATUS": (TCBOutOfDate, "On a vulnerable platform, attackers sign reports."),
+    "POLICY.ADVISORIES": (TCBOutOfDate, "Each advisory is a published attack."),
+    "POLICY.TCB_EVALUATION": (TCBOutOfDate, "Older collateral misses the latest advisories."),
+    "POLICY.DEBUG": (DebugForbidden, "All measurements are the same, and the host reads all."),
+    "POLICY.MEASUREMENT": (ReferenceValueMismatch, "Any program gets a quote."),
+    "POLICY.SIGNER": (ReferenceValueMismatch, "Any author's program gets a quote."),
+    "POLICY.PRODUCT": (ReferenceValueMismatch, "The author's other programs guard other things."),
+    "POLICY.VERSION": (ReferenceValueMismatch, "Old versions keep their faults, and get quotes."),
+    "POLICY.REPORT_DATA": (NonceMismatch, "A quote without a challenge in it can be replayed."),
+    "POLICY.KEY_BINDING": (NonceMismatch, "A genuine quote can be relayed with another key."),
 }
-"""What makes an authentic quote acceptable."""
+# fmt: on
+
+
+def rule_of(name: str) -> Rule:
+    """The rule of a check."""
+    return RULES.get(name) or RULES[name.partition(".")[2]]

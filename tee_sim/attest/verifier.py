@@ -1,13 +1,12 @@
 """The Verifier of quotes: is this evidence authentic, and what does Intel think of the platform?
 
-All checks of Intel's verification library are made, in its order, and those that it leaves to its
-caller where Intel's quote verification enclave makes them. None is skipped because an earlier one
-failed: the list shows all that is wrong. Whether the enclave or TD is one that somebody wants to
-talk to is another question: `tee_sim.attest.policy`.
+All checks of Intel's verification library are made, in its order. None is skipped because an
+earlier one failed: the list shows all that is wrong. Whether the enclave or TD is one that somebody
+wants to talk to is another question: `tee_sim.attest.policy`.
 
-Two things are stricter than Intel's, which looks at the end of validity only, and says beside the
-verdict that it has passed: here, what is not valid *yet* is refused, too, and what has expired is
-refused unless a policy accepts it. The status is found in any case.
+Two things are stricter than Intel's, which looks at the end of validity only, and reports beside
+its verdict that it has passed: here, what is not valid *yet* is refused, too, and what has expired
+is refused unless a policy accepts it. The status is found in any case.
 
 Sources: intel/confidential-computing.tee.dcap.qvl (``QuoteVerification.cpp``, ``Verifiers/``);
 intel/SGXDataCenterAttestationPrimitives, ``QuoteVerification/QvE/Enclave/qve.cpp``.
@@ -15,7 +14,7 @@ intel/SGXDataCenterAttestationPrimitives, ``QuoteVerification/QvE/Enclave/qve.cp
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -26,12 +25,15 @@ from tee_sim.abi.quote import ECDSA_P256, INTEL_QE_VENDOR, PCK_CHAIN, TDX, Body,
 from tee_sim.abi.sgx import ReportBody
 from tee_sim.abi.tdx import TDReport10, TDReport15
 from tee_sim.attest.chains import (
+    CRL,
     Certificate,
-    RevocationList,
     Window,
     broken_link,
+    crl_window,
+    issued,
     load_chain,
     load_crl,
+    not_on,
     raw_key,
     verify,
 )
@@ -40,28 +42,24 @@ from tee_sim.attest.collateral import Collateral
 from tee_sim.attest.ledger import Ledger, Piece, known
 from tee_sim.attest.pck import PCK
 from tee_sim.attest.results import AttestationResult
-from tee_sim.attest.rules import EVIDENCE_RULES, QUOTE_RULES
 from tee_sim.attest.tcb import (
-    REVOKED,
     EnclaveIdentity,
-    Evaluation,
     Level,
-    ModuleIdentity,
     TCBInfo,
     evaluate,
+    parse_qe_identity,
+    parse_tcb_info,
     part_level,
 )
-from tee_sim.errors import ReferenceValueMismatch, UsageError
+from tee_sim.errors import UsageError
 
 INTEL_ROOT_SHA256: Final = bytes.fromhex(
     "44A0196B2B99F889B8E149E95B807A350E7424964399E885A7CBB8CCFAB674D3"
 )
 """SHA-256 of the certificate of the real Intel SGX Root CA, in DER."""
 
-ROOT_NAME, CA_NAME, PCK_NAME = "SGX Root CA", "CA", "SGX PCK Certificate"
-SIGNING_NAME: Final = "SGX TCB Signing"
-
-T = TypeVar("T")
+ROOT, SIGNING = "SGX Root CA", "SGX TCB Signing"
+T = TypeVar("T", TCBInfo, EnclaveIdentity)
 Chain: TypeAlias = tuple[Certificate, ...]
 
 
@@ -86,9 +84,8 @@ def verify_quote(
     """
     if not isinstance(at, int):
         raise UsageError(f"at: Unix seconds, an integer, not {type(at).__name__}")
-    parsed = Quote.parse(quote)
     trusted = INTEL_ROOT_SHA256 if root is None else sha256(root).digest()
-    return _Verification(parsed, collateral, trusted, at).run()
+    return _Verification(Quote.parse(quote), collateral, trusted, at).run()
 
 
 def verify_evidence(
@@ -103,268 +100,189 @@ def verify_evidence(
     result = verify_quote(quote, collateral, root=root, at=at)
     if not custom:
         return result
-    ledger = Ledger(EVIDENCE_RULES)
-    found = result.claims.get("report_data", b"")[:32]
+    ledger, found = Ledger(), result.claims.get("report_data", b"")[:32]
     ledger.same("EVIDENCE.CUSTOM_CLAIMS", lambda: sha256(custom).digest(), lambda: found)
     claims = {**result.claims, "custom_claims_buffer": custom}
     return replace(result, checks=(*result.checks, *ledger.checks), claims=claims)
 
 
-class _Verification:
+class _Verification(Ledger):
     """One quote on its way through the checks."""
 
     def __init__(self, quote: Quote, collateral: Collateral, root: bytes, at: int) -> None:
+        super().__init__()
         self.quote, self.collateral, self.root, self.at = quote, collateral, root, at
-        self.ledger = Ledger(QUOTE_RULES)
+        self.tdx = quote.header.tee_type == TDX
 
     def run(self) -> AttestationResult:
         """Make all checks."""
-        body = self._format()
-        chain, crls = self._pck_certificate()
-        info, signers = self._signed(
-            "TCB_INFO", TCBInfo.parse, crls[0], self.collateral.tcb_info_issuer_chain
-        )
-        identity, more = self._signed(
-            "QE_IDENTITY", EnclaveIdentity.parse, crls[0], self.collateral.qe_identity_issuer_chain
-        )
-        windows = [
-            *self._current("CERTIFICATES.CURRENT", *map(_windows_of, (chain, signers, more))),
-            *self._current("CRLS.CURRENT", *(partial(_window_of, crl) for crl in crls)),
-            *self._current("TCB_INFO.CURRENT", lambda: [_window("TCB info", info())]),
-            *self._current("QE_IDENTITY.CURRENT", lambda: [_window("QE identity", identity())]),
-        ]
-        pck = self.ledger.piece(
-            "PCK.SGX_EXTENSION", "the platform", lambda: PCK.parse(chain()[0].sgx_extension)
-        )
-        self._platform(pck, info)
-        if self.quote.header.tee_type == TDX:
-            self._tdx_module(body, info)
-        level = self._quoting_enclave(chain, identity)
-        self.ledger.test("QUOTE.SIGNATURE", "by the attestation key", self._quote_signature)
-        verdict = self._tcb(pck, info, level, body)
-        return self._result(body, pck, info, verdict, windows)
-
-    def _format(self) -> Piece[Body]:
-        """What `Quote.parse` leaves open: who made the quoting enclave, and the report body."""
         header = self.quote.header
-        self.ledger.same(
+        self.same(
             "QUOTE.HEADER",
-            lambda: ("key type", ECDSA_P256, "vendor", INTEL_QE_VENDOR),
-            lambda: ("key type", header.attestation_key_type, "vendor", header.qe_vendor_id),
+            lambda: (ECDSA_P256, INTEL_QE_VENDOR),
+            lambda: (header.attestation_key_type, header.qe_vendor_id),
         )
-        name = self.quote.body_type.__name__
-        return self.ledger.piece("QUOTE.REPORT", f"a {name}", lambda: self.quote.body)
+        body = self.piece("QUOTE.FORMAT", self.quote.body_type.__name__, lambda: self.quote.body)
+        chain, crls = self._pck_certificate()
+        info, info_chain = self._signed("tcb_info", parse_tcb_info, crls[0])
+        identity, identity_chain = self._signed("qe_identity", parse_qe_identity, crls[0])
+        windows = self._current(
+            {
+                "CERTIFICATES.CURRENT": [
+                    lambda: [each.window for each in chain()],
+                    lambda: [each.window for each in (*info_chain(), *identity_chain())],
+                ],
+                "CRLS.CURRENT": [
+                    lambda: [crl_window(crls[0](), "ROOT_CRL")],
+                    lambda: [crl_window(crls[1](), "PCK_CRL")],
+                ],
+                "TCB_INFO.CURRENT": [lambda: [_window(info())]],
+                "QE_IDENTITY.CURRENT": [lambda: [_window(identity())]],
+            }
+        )
+        pck = self.piece("PCK.FORMAT", "SGX extension", lambda: PCK.parse(chain()[0].sgx_extension))
+        self.same("TCB_INFO.TEE", lambda: "TDX" if self.tdx else "SGX", lambda: info().id)
+        self.same("TCB_INFO.FMSPC", lambda: pck().fmspc, lambda: info().fmspc)
+        self.same("TCB_INFO.PCEID", lambda: pck().pceid, lambda: info().pceid)
+        if self.tdx:
+            self._tdx_module(lambda: _td(body()), info)
+        level = self._quoting_enclave(chain, identity)
+        self.test("QUOTE.SIGNATURE", "by the attestation key", self._quote_signature)
+        verdict = self._tcb(pck, info, level, body)
+        status, levels = known(verdict) or ("", ())
+        claims = claims_of(known(body), known(pck), known(info), status, levels, windows)
+        advisories = sorted({name for level in levels for name in level.advisories})
+        return AttestationResult(status, tuple(advisories), tuple(self.checks), claims)
 
-    def _pck_certificate(self) -> tuple[Piece[Chain], tuple[Piece[RevocationList], ...]]:
+    def _pck_certificate(self) -> tuple[Piece[Chain], tuple[Piece[CRL], Piece[CRL]]]:
         """The chain of the platform's key, and the root's and its CA's revocation lists."""
+        given = self.collateral
         pem: str | bytes = self.quote.certification_data
         if self.quote.certification_type != PCK_CHAIN:
-            pem = self.collateral.pck_certificate_chain or ""
-        chain = self._chain("PCK", pem, PCK_NAME, CA_NAME, ROOT_NAME)
-        lists: list[Piece[RevocationList]] = []
-        for name, der, issuer, whose in (
-            ("ROOT_CRL", self.collateral.root_ca_crl, 2, "by the root"),
-            ("PCK_CRL", self.collateral.pck_crl, 1, "by the CA of the PCK"),
-        ):
-            crl = self.ledger.piece(
-                f"{name}.FORMAT", "a revocation list", partial(load_crl, der, name)
-            )
-            lists.append(crl)
-            self.ledger.test(f"{name}.SIGNATURE", whose, partial(_issued, crl, chain, issuer))
-        self._not_revoked("PCK.CA_NOT_REVOKED", lists[0], lambda: chain()[1])
-        self._not_revoked("PCK.NOT_REVOKED", lists[1], lambda: chain()[0])
-        return chain, tuple(lists)
+            pem = given.pck_certificate_chain or ""
+        chain = self._chain("PCK", pem, "SGX PCK Certificate", "CA", ROOT)
+        root_crl = self._crl("ROOT_CRL", given.root_ca_crl, lambda: chain()[2])
+        pck_crl = self._crl("PCK_CRL", given.pck_crl, lambda: chain()[1])
+        self.test("PCK.CA_NOT_REVOKED", "not revoked", lambda: not_on(root_crl(), chain()[1]))
+        self.test("PCK.NOT_REVOKED", "not revoked", lambda: not_on(pck_crl(), chain()[0]))
+        return chain, (root_crl, pck_crl)
 
     def _chain(self, name: str, pem: str | bytes, *names: str) -> Piece[Chain]:
         """A chain of certificates, from one whose name contains the first up to the root."""
-        chain = self.ledger.piece(
-            f"{name}.CERTIFICATES",
-            f"{len(names)} certificates",
-            lambda: load_chain(pem, name, len(names)),
-        )
+        number = len(names)
+        load = partial(load_chain, pem, number)
+        chain = self.piece(f"{name}.CERTIFICATES", f"{number} certificates", load)
 
         def find() -> tuple[bool, str]:
             broken = broken_link(chain(), names)
             return not broken, broken or ", ".join(each.name for each in chain())
 
-        self.ledger.test(f"{name}.CHAIN", ", ".join(names), find)
-        self.ledger.same(f"{name}.ROOT", lambda: self.root, lambda: chain()[-1].fingerprint)
+        self.test(f"{name}.CHAIN", ", ".join(names), find)
+        self.same(f"{name}.ROOT", lambda: self.root, lambda: chain()[-1].fingerprint)
         return chain
 
-    def _not_revoked(
-        self, name: str, crl: Piece[RevocationList], certificate: Piece[Certificate]
-    ) -> None:
-        def find() -> tuple[bool, str]:
-            revoked = crl().revokes(certificate())
-            serial = f"{certificate().certificate.serial_number:x}"
-            return not revoked, f"serial number {serial}{' is' if revoked else ' is not'} on it"
-
-        self.ledger.test(name, "not on its issuer's list", find)
+    def _crl(self, name: str, der: bytes, issuer: Piece[Certificate]) -> Piece[CRL]:
+        crl = self.piece(f"{name}.FORMAT", "a revocation list", partial(load_crl, der))
+        self.test(f"{name}.SIGNATURE", "by its issuer", lambda: issued(crl(), issuer()))
+        return crl
 
     def _signed(
-        self, name: str, parse: Callable[[str], T], crl: Piece[RevocationList], pem: str
+        self, field: str, parse: Callable[[str], T], crl: Piece[CRL]
     ) -> tuple[Piece[T], Piece[Chain]]:
-        """TCB info or QE identity: what it says, and who signed it."""
-        text: str = getattr(self.collateral, name.lower())
-        signature: bytes = getattr(self.collateral, f"{name.lower()}_signature")
-        said = self.ledger.piece(
-            f"{name}.FORMAT", "as Intel's service gives it", partial(parse, text)
-        )
-        chain = self._chain(name, pem, SIGNING_NAME, ROOT_NAME)
-        self._not_revoked(f"{name}.SIGNER_NOT_REVOKED", crl, lambda: chain()[0])
+        """TCB info or QE identity: what it says, and the chain of who signed it."""
+        name, text = field.upper(), getattr(self.collateral, field)
+        signature = getattr(self.collateral, f"{field}_signature")
+        said = self.piece(f"{name}.FORMAT", "as Intel writes it", partial(parse, text))
+        chain = self._chain(name, getattr(self.collateral, f"{field}_issuer_chain"), SIGNING, ROOT)
+        self.test(f"{name}.SIGNER_NOT_REVOKED", "not revoked", lambda: not_on(crl(), chain()[0]))
         data = text.encode("utf-8", "replace")
-        self.ledger.test(
-            f"{name}.SIGNATURE",
-            f"by the key of {SIGNING_NAME}",
-            lambda: _yes(verify(chain()[0].key, signature, data)),
-        )
+        self.test(f"{name}.SIGNATURE", SIGNING, lambda: verify(chain()[0].key, signature, data))
         return said, chain
 
-    def _current(self, name: str, *windows: Piece[list[Window]]) -> list[Window]:
-        """Whether all are valid at the time; those that are known."""
-        known_windows, missing = [], False
-        for piece in windows:
-            found = known(piece)
-            known_windows += found or []
-            missing |= found is None
-        wrong = [window for window in known_windows if not window.holds(self.at)]
-        shown = wrong or sorted(known_windows, key=lambda window: window.end)[:1]
-        self.ledger.note(
-            name,
-            False if wrong else None if missing else True,
-            f"valid at {_moment(self.at)}",
-            "; ".join(f"{w.what}: {_moment(w.start)} to {_moment(w.end)}" for w in shown)
-            or "unknown",
-        )
-        return known_windows
+    def _current(self, all_pieces: dict[str, list[Piece[list[Window]]]]) -> list[Window]:
+        """Whether everything is valid at the time; those windows that are known."""
+        windows: list[Window] = []
+        for name, pieces in all_pieces.items():
+            found = [known(piece) for piece in pieces]
+            here = [window for each in found for window in each or ()]
+            wrong = [each for each in here if not each.start <= self.at <= each.end]
+            shown = wrong or sorted(here, key=lambda window: window.end)[:1]
+            text = "; ".join(f"{w.what}: {_date(w.start)} to {_date(w.end)}" for w in shown)
+            passed = False if wrong else None if None in found else True
+            self.note(name, passed, f"valid at {_date(self.at)}", text or "unknown")
+            windows += here
+        return windows
 
-    def _platform(self, pck: Piece[PCK], info: Piece[TCBInfo]) -> None:
-        """TCB info is for this platform."""
-        same, tee = self.ledger.same, "TDX" if self.quote.header.tee_type == TDX else "SGX"
-        same("TCB_INFO.TEE", lambda: tee, lambda: info().id)
-        same("TCB_INFO.FMSPC", lambda: pck().fmspc, lambda: info().fmspc)
-        same("TCB_INFO.PCEID", lambda: pck().pceid, lambda: info().pceid)
-
-    def _tdx_module(self, body: Piece[Body], info: Piece[TCBInfo]) -> None:
+    def _tdx_module(self, td: Piece[TDReport10], info: Piece[TCBInfo]) -> None:
         """The TDX module is Intel's."""
-
-        def td() -> TDReport10:
-            return _td(body())
-
-        module = self.ledger.piece(
-            "TDX_MODULE.IDENTITY",
-            "listed in TCB info",
-            lambda: _module(info(), td().tee_tcb_svn[1]),
+        module = self.piece(
+            "TDX_MODULE.IDENTITY", "in TCB info", lambda: info().module(td().tee_tcb_svn[1])
         )
-        same = self.ledger.same
-        same("TDX_MODULE.MRSIGNERSEAM", lambda: module().mrsigner, lambda: td().mrsignerseam)
-        self.ledger.test(
+        self.same("TDX_MODULE.MRSIGNERSEAM", lambda: module().mrsigner, lambda: td().mrsignerseam)
+        self.same(
             "TDX_MODULE.SEAMATTRIBUTES",
-            "zero, in TCB info and in the report",
-            lambda: (
-                bytes(8) == td().seamattributes == module().attributes,
-                td().seamattributes,
-            ),
+            lambda: (bytes(8), module().attributes),
+            lambda: (td().seamattributes, td().seamattributes),
         )
 
     def _quoting_enclave(
         self, chain: Piece[Chain], identity: Piece[EnclaveIdentity]
     ) -> Piece[Level]:
         """The quoting enclave is Intel's, runs on the platform, and made the attestation key."""
-        ledger, quote = self.ledger, self.quote
-        ledger.test(
-            "QE_REPORT.SIGNATURE",
-            "by the PCK",
-            lambda: _yes(verify(chain()[0].key, quote.qe_report_signature, quote.qe_report)),
-        )
-        report = ledger.piece(
-            "QE_REPORT.FORMAT", "a ReportBody", lambda: ReportBody.unpack(quote.qe_report)
-        )
+        quote, raw = self.quote, self.quote.qe_report
+        signature = quote.qe_report_signature
+        self.test("QE_REPORT.SIGNATURE", "the PCK", lambda: verify(chain()[0].key, signature, raw))
+        report = self.piece("QE_REPORT.FORMAT", "ReportBody", lambda: ReportBody.unpack(raw))
         bound = sha256(quote.attestation_key + quote.qe_auth_data).digest()
-        ledger.same("QE_REPORT.KEY_BINDING", lambda: bound, lambda: quote.qe_report[320:352])
-        same, tee = ledger.same, "TD_QE" if quote.header.tee_type == TDX else "QE"
-        same("QE_IDENTITY.ID", lambda: tee, lambda: identity().id)
-        same(
+        self.same("QE_REPORT.KEY_BINDING", lambda: bound, lambda: raw[320:352])
+        self.same("QE_IDENTITY.ID", lambda: "TD_QE" if self.tdx else "QE", lambda: identity().id)
+        self.same(
             "QE_IDENTITY.MISCSELECT",
             lambda: identity().miscselect,
-            lambda: _masked(quote.qe_report[16:20], identity().miscselect_mask),
+            lambda: _masked(raw[16:20], identity().miscselect_mask),
         )
-        same(
+        self.same(
             "QE_IDENTITY.ATTRIBUTES",
             lambda: identity().attributes,
-            lambda: _masked(quote.qe_report[48:64], identity().attributes_mask),
+            lambda: _masked(raw[48:64], identity().attributes_mask),
         )
-        same("QE_IDENTITY.MRSIGNER", lambda: identity().mrsigner, lambda: report().mrsigner)
-        same("QE_IDENTITY.ISVPRODID", lambda: identity().isvprodid, lambda: report().isvprodid)
-        return ledger.piece(
+        self.same("QE_IDENTITY.MRSIGNER", lambda: identity().mrsigner, lambda: report().mrsigner)
+        self.same("QE_IDENTITY.ISVPRODID", lambda: identity().isvprodid, lambda: report().isvprodid)
+        return self.piece(
             "QE_IDENTITY.LEVEL",
-            "a level that its ISVSVN reaches",
-            lambda: _level(identity().levels, report().isvsvn),
+            "a level that it reaches",
+            lambda: part_level(identity().levels, report().isvsvn),
         )
 
     def _quote_signature(self) -> tuple[bool, str]:
         key = raw_key(self.quote.attestation_key)
-        return _yes(verify(key, self.quote.signature, self.quote.signed))
+        return verify(key, self.quote.signature, self.quote.signed)
 
     def _tcb(
         self, pck: Piece[PCK], info: Piece[TCBInfo], level: Piece[Level], body: Piece[Body]
-    ) -> Piece[Evaluation]:
-        """The TCB level of the platform, and what the parts make of it."""
+    ) -> Piece[tuple[str, Sequence[Level]]]:
+        """The TCB level of the platform, and what its parts make of it."""
 
-        def find() -> Evaluation:
+        def find() -> tuple[str, Sequence[Level]]:
             report = body()
             svn2 = report.tee_tcb_svn2 if isinstance(report, TDReport15) else b""
-            svn = b"" if isinstance(report, ReportBody) else _td(report).tee_tcb_svn
+            svn = _td(report).tee_tcb_svn if self.tdx else b""
             return evaluate(info(), pck().components, pck().pcesvn, level(), svn, svn2)
 
-        verdict = self.ledger.piece("TCB.LEVEL", "a level that the platform reaches", find)
-        self.ledger.test(
+        verdict = self.piece("TCB.LEVEL", "a level that the platform reaches", find)
+        self.test(
             "TCB.NOT_REVOKED",
             "any status but Revoked",
-            lambda: (verdict().status != REVOKED, verdict().status),
+            lambda: (verdict()[0] != "Revoked", verdict()[0]),
         )
         return verdict
 
-    def _result(
-        self,
-        body: Piece[Body],
-        pck: Piece[PCK],
-        info: Piece[TCBInfo],
-        verdict: Piece[Evaluation],
-        windows: list[Window],
-    ) -> AttestationResult:
-        found = known(verdict)
-        claims = claims_of(self.quote, known(body), known(pck), known(info), found)
-        if windows:
-            claims["validity_from"] = int(max(window.start for window in windows))
-            claims["validity_until"] = int(min(window.end for window in windows))
-        levels = found.levels if found else ()
-        advisories = sorted({name for level in levels for name in level.advisories})
-        status = found.status if found else ""
-        return AttestationResult(status, tuple(advisories), tuple(self.ledger.checks), claims)
+
+def _window(said: TCBInfo | EnclaveIdentity) -> Window:
+    return Window(said.id, said.issue_date, said.next_update)
 
 
-def _yes(holds: bool) -> tuple[bool, str]:
-    return holds, "it is" if holds else "it is not"
-
-
-def _issued(crl: Piece[RevocationList], chain: Piece[Chain], issuer: int) -> tuple[bool, str]:
-    return _yes(crl().issued_by(chain()[issuer]))
-
-
-def _windows_of(chain: Piece[Chain]) -> Piece[list[Window]]:
-    return lambda: [certificate.window for certificate in chain()]
-
-
-def _window_of(crl: Piece[RevocationList]) -> list[Window]:
-    return [crl().window]
-
-
-def _window(what: str, said: TCBInfo | EnclaveIdentity) -> Window:
-    return Window(what, said.issue_date, said.next_update)
-
-
-def _moment(seconds: float) -> str:
+def _date(seconds: float) -> str:
     """A time for people; Unix seconds where the calendar ends."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -374,24 +292,8 @@ def _moment(seconds: float) -> str:
 
 def _td(body: Body) -> TDReport10:
     """The part of a TD's report that all versions have."""
-    if isinstance(body, TDReport15):
-        return body.base
-    assert isinstance(body, TDReport10)
-    return body
-
-
-def _module(info: TCBInfo, version: int) -> ModuleIdentity:
-    module = info.module(version)
-    if module is None:
-        raise ReferenceValueMismatch(f"no identity of TDX module {version}")
-    return module
-
-
-def _level(levels: tuple[Level, ...], isvsvn: int) -> Level:
-    level = part_level(levels, isvsvn)
-    if level is None:
-        raise ReferenceValueMismatch(f"ISVSVN {isvsvn} is below all levels")
-    return level
+    assert not isinstance(body, ReportBody)
+    return body.base if isinstance(body, TDReport15) else body
 
 
 def _masked(data: bytes, mask: bytes) -> bytes:
