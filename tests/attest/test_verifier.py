@@ -115,7 +115,7 @@ def test_malformed_collateral_of_open_enclave(
         if name in WELL_FORMED:
             parse(signed_part(answer, part)[0])
             continue
-        with pytest.raises(LayoutError, match="is|no JSON"):
+        with pytest.raises(LayoutError, match=": "):
             parse(signed_part(answer, part)[0])
 
 
