@@ -314,8 +314,8 @@ def verifying() -> dict[str, float]:
         def theirs(quote: bytes = quote, other: object = other, at: int = at) -> None:
             dcap_qvl.verify(quote, other, at)
 
-        first.append(interleaved(repeat(cold, 10), repeat(theirs, 10), 31))
-        again.append(interleaved(repeat(warm, 10), repeat(theirs, 10), 31))
+        first.append(interleaved(cold, theirs, 300))
+        again.append(interleaved(warm, theirs, 300))
     return {
         "verify_quote_vs_dcap_qvl": max(first),
         "verify_quote_again_vs_dcap_qvl": max(again),

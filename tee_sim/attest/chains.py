@@ -55,15 +55,33 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """A certificate, and what a Verifier looks at in it."""
+    """A certificate, and what a Verifier looks at in it; a wrong extension shows when asked for."""
 
-    x509: x509.Certificate
+    certificate: x509.Certificate
     name: str
-    ca: bool
     key: ec.EllipticCurvePublicKey
     window: Window
-    sgx_extension: bytes | None
-    fingerprint: bytes
+
+    def _extension(self, oid: x509.ObjectIdentifier) -> x509.ExtensionType | None:
+        found = or_layout_error("certificate", lambda: self.certificate.extensions)
+        return next((each.value for each in found if each.oid == oid), None)
+
+    @property
+    def ca(self) -> bool:
+        """Whether it may issue certificates."""
+        constraints = self._extension(x509.BasicConstraints.oid)
+        return isinstance(constraints, x509.BasicConstraints) and constraints.ca
+
+    @property
+    def sgx_extension(self) -> bytes | None:
+        """The description of a platform, DER."""
+        extension = self._extension(SGX_EXTENSION)
+        return extension.public_bytes() if extension else None
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of its DER form."""
+        return sha256(self.certificate.public_bytes(Encoding.DER)).digest()
 
 
 def or_layout_error(what: str, load: Callable[[], T]) -> T:
@@ -99,19 +117,9 @@ def _certificate(loaded: x509.Certificate) -> Certificate:
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise LayoutError("a certificate whose key is not on the curve P-256")
     names = loaded.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    values = {extension.oid: extension.value for extension in loaded.extensions}
-    constraints, sgx = values.get(x509.BasicConstraints.oid), values.get(SGX_EXTENSION)
     name = str(names[0].value) if names else ""
     start, end = loaded.not_valid_before_utc, loaded.not_valid_after_utc
-    return Certificate(
-        loaded,
-        name,
-        isinstance(constraints, x509.BasicConstraints) and constraints.ca,
-        key,
-        Window(name, start.timestamp(), end.timestamp()),
-        sgx.public_bytes() if sgx else None,
-        sha256(loaded.public_bytes(Encoding.DER)).digest(),
-    )
+    return Certificate(loaded, name, key, Window(name, start.timestamp(), end.timestamp()))
 
 
 @lru_cache(maxsize=64)
@@ -126,10 +134,10 @@ def broken_link(chain: tuple[Certificate, ...], names: tuple[str, ...]) -> str:
         if name not in certificate.name:
             return f"'{certificate.name}' where '{name}' should be"
     for certificate, issuer in pairwise(chain):
-        if not issuer.ca:
+        if issuer is not chain[-1] and not issuer.ca:
             return f"'{issuer.name}' is no certification authority"
         try:
-            certificate.x509.verify_directly_issued_by(issuer.x509)
+            certificate.certificate.verify_directly_issued_by(issuer.certificate)
         except (*_MALFORMED, InvalidSignature):
             return f"'{certificate.name}' was not issued by '{issuer.name}'"
     return ""
@@ -146,7 +154,7 @@ def load_crl(der: bytes) -> CRL:
 
 def issued(crl: CRL, issuer: Certificate) -> tuple[bool, str]:
     """Whether a list names a certificate as its issuer, and is signed by it."""
-    if or_layout_error("revocation list", lambda: crl.issuer) != issuer.x509.subject:
+    if or_layout_error("revocation list", lambda: crl.issuer) != issuer.certificate.subject:
         return False, f"by {crl.issuer.rfc4514_string()}"
     valid = or_layout_error("revocation list", lambda: crl.is_signature_valid(issuer.key))
     return valid, "it is" if valid else "it is not"
@@ -154,7 +162,7 @@ def issued(crl: CRL, issuer: Certificate) -> tuple[bool, str]:
 
 def not_on(crl: CRL, certificate: Certificate) -> tuple[bool, str]:
     """Whether a certificate is not on a list."""
-    serial = or_layout_error("serial number", lambda: certificate.x509.serial_number)
+    serial = or_layout_error("serial number", lambda: certificate.certificate.serial_number)
     entry = or_layout_error(
         "revocation list", lambda: crl.get_revoked_certificate_by_serial_number(serial)
     )

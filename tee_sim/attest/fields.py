@@ -86,16 +86,21 @@ class Fields:
         """An object."""
         return Fields(self._get(name, dict), f"{self._what}.{name}")
 
+    def array(self, name: str) -> list[Any]:
+        """An array of anything."""
+        values: list[Any] = self._get(name, list)
+        return values
+
     def children(self, name: str) -> list[Fields]:
         """An array of objects, not empty."""
-        values = self._get(name, list)
+        values = self.array(name)
         if not values or not all(isinstance(value, dict) for value in values):
             raise self.wrong(name, "is empty, or holds what is no object")
         return [Fields(value, f"{self._what}.{name}") for value in values]
 
     def texts(self, name: str) -> tuple[str, ...]:
         """An array of strings; none if the field is missing."""
-        values = self._get(name, list) if name in self.data else []
+        values = self.array(name) if name in self.data else []
         if not all(isinstance(value, str) for value in values):
             raise self.wrong(name, "holds what is no string")
         return tuple(values)

@@ -193,7 +193,8 @@ def _platform_level(fields: Fields, version: int, kind: str) -> Level:
 
 
 def _components(tcb: Fields, name: str) -> tuple[int, ...]:
-    svns: list[Any] = [component.data.get("svn") for component in tcb.children(name)]
+    rows = tcb.array(name)
+    svns: list[Any] = [row.get("svn") for row in rows if type(row) is dict]
     if len(svns) != 16 or not all(type(svn) is int and 0 <= svn <= 0xFF for svn in svns):
         raise tcb.wrong(name, "are not 16 security versions in 0-255")
     return tuple(svns)
