@@ -85,11 +85,7 @@ class Certificate:
 
 
 def or_layout_error(what: str, load: Callable[[], T]) -> T:
-    """What ``load`` makes of some bytes.
-
-    Raises:
-        LayoutError: the library cannot read them.
-    """
+    """What ``load`` makes of some bytes, or `LayoutError` if the library cannot read them."""
     try:
         return load()
     except _MALFORMED as error:
@@ -98,12 +94,9 @@ def or_layout_error(what: str, load: Callable[[], T]) -> T:
 
 @lru_cache(maxsize=64)
 def load_chain(pem: str | bytes, length: int) -> tuple[Certificate, ...]:
-    """The certificates of a PEM text: the leaf first, the root last.
+    """That many certificates of a PEM text, the leaf first, the root last; else `LayoutError`.
 
     The answer depends on the text only, so it is remembered: one chain serves many quotes.
-
-    Raises:
-        LayoutError: there are not ``length`` certificates in it, or not of the expected kind.
     """
     data = pem.encode("utf-8", "replace") if isinstance(pem, str) else pem
     loaded = or_layout_error("certificates", lambda: x509.load_pem_x509_certificates(data))
@@ -126,9 +119,7 @@ def _certificate(loaded: x509.Certificate) -> Certificate:
 def broken_link(chain: tuple[Certificate, ...], names: tuple[str, ...]) -> str:
     """What is wrong with a chain below its root; empty if nothing is.
 
-    Args:
-        chain: the certificates.
-        names: what each one's common name must contain.
+    ``names`` is what each certificate's common name must contain.
     """
     for certificate, name in zip(chain, names, strict=True):
         if name not in certificate.name:
@@ -144,11 +135,7 @@ def broken_link(chain: tuple[Certificate, ...], names: tuple[str, ...]) -> str:
 
 
 def load_crl(der: bytes) -> CRL:
-    """A revocation list in DER.
-
-    Raises:
-        LayoutError: it is none.
-    """
+    """A revocation list in DER, or `LayoutError`."""
     return or_layout_error("revocation list", lambda: x509.load_der_x509_crl(der))
 
 
@@ -186,20 +173,12 @@ def verify(key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes) -> tup
 
 
 def raw_key(point: bytes) -> ec.EllipticCurvePublicKey:
-    """The public key x || y, 64 bytes.
-
-    Raises:
-        LayoutError: it is no point of the curve.
-    """
+    """The public key x || y, 64 bytes, or `LayoutError` if that is no point of the curve."""
     load = ec.EllipticCurvePublicKey.from_encoded_point
     return or_layout_error("public key", lambda: load(ec.SECP256R1(), b"\x04" + point))
 
 
 def load_root(data: bytes) -> bytes:
-    """A root certificate, PEM or DER, in DER.
-
-    Raises:
-        LayoutError: it is neither.
-    """
+    """A root certificate, PEM or DER, in DER; else `LayoutError`."""
     load = x509.load_pem_x509_certificate if b"-BEGIN" in data else x509.load_der_x509_certificate
     return or_layout_error("root", lambda: load(data).public_bytes(Encoding.DER))

@@ -17,11 +17,7 @@ _HEX = re.compile("[0-9A-Fa-f]*")
 
 
 def json_object(text: str | bytes, what: str) -> dict[str, Any]:
-    """A JSON text that holds an object.
-
-    Raises:
-        LayoutError: it does not, or it is too long or too deep.
-    """
+    """A JSON text that holds an object, neither too long nor too deep; else `LayoutError`."""
     if len(text) > MOST_JSON:
         raise LayoutError(f"{what}: more than {MOST_JSON >> 20} MiB")
     try:
