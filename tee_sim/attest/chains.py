@@ -32,6 +32,9 @@ CRL: TypeAlias = x509.CertificateRevocationList
 SGX_EXTENSION: Final = x509.ObjectIdentifier("1.2.840.113741.1.13.1")
 """The extension of a PCK certificate that describes the platform."""
 
+MOST_PEM = 1 << 16
+"""Longest chain that is read, bytes; Intel's are about 4,000."""
+
 _ECDSA: Final = ec.ECDSA(SHA256())
 _MALFORMED: Final = (
     ValueError,
@@ -99,6 +102,8 @@ def load_chain(pem: str | bytes, length: int) -> tuple[Certificate, ...]:
     The answer depends on the text only, so it is remembered: one chain serves many quotes.
     """
     data = pem.encode("utf-8", "replace") if isinstance(pem, str) else pem
+    if len(data) > MOST_PEM:
+        raise LayoutError(f"certificates: more than {MOST_PEM} bytes")
     loaded = or_layout_error("certificates", lambda: x509.load_pem_x509_certificates(data))
     if len(loaded) != length:
         raise LayoutError(f"{len(loaded)} certificates, not {length}")
@@ -136,24 +141,35 @@ def broken_link(chain: tuple[Certificate, ...], names: tuple[str, ...]) -> str:
 
 def load_crl(der: bytes) -> CRL:
     """A revocation list in DER, or `LayoutError`."""
-    return or_layout_error("revocation list", lambda: x509.load_der_x509_crl(der))
+
+    def load() -> CRL:
+        crl = x509.load_der_x509_crl(der)
+        crl_window(crl, "")  # so that a date which is none shows now
+        return crl
+
+    return or_layout_error("revocation list", load)
 
 
 def issued(crl: CRL, issuer: Certificate) -> tuple[bool, str]:
-    """Whether a list names a certificate as its issuer, and is signed by it."""
-    if or_layout_error("revocation list", lambda: crl.issuer) != issuer.certificate.subject:
-        return False, f"by {crl.issuer.rfc4514_string()}"
-    valid = or_layout_error("revocation list", lambda: crl.is_signature_valid(issuer.key))
-    return valid, "it is" if valid else "it is not"
+    """Whether a list names a certificate as its issuer, and is signed by it; or `LayoutError`."""
+
+    def find() -> tuple[bool, str]:
+        if crl.issuer != issuer.certificate.subject:
+            return False, f"by {crl.issuer.rfc4514_string()}"
+        return _yes(crl.is_signature_valid(issuer.key))
+
+    return or_layout_error("revocation list", find)
 
 
 def not_on(crl: CRL, certificate: Certificate) -> tuple[bool, str]:
-    """Whether a certificate is not on a list."""
-    serial = or_layout_error("serial number", lambda: certificate.certificate.serial_number)
-    entry = or_layout_error(
-        "revocation list", lambda: crl.get_revoked_certificate_by_serial_number(serial)
-    )
-    return entry is None, f"serial number {serial:#x} is {'on it' if entry else 'not on it'}"
+    """Whether a certificate is not on a list; or `LayoutError`."""
+
+    def find() -> tuple[bool, str]:
+        serial = certificate.certificate.serial_number
+        entry = crl.get_revoked_certificate_by_serial_number(serial)
+        return entry is None, f"serial number {serial:#x} is {'on it' if entry else 'not on it'}"
+
+    return or_layout_error("revocation list", find)
 
 
 def crl_window(crl: CRL, what: str) -> Window:
@@ -168,8 +184,12 @@ def verify(key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes) -> tup
     try:
         key.verify(encode_dss_signature(r, s), data, _ECDSA)
     except InvalidSignature:
-        return False, "it is not"
-    return len(signature) == 64, "it is" if len(signature) == 64 else "not 64 bytes"
+        return _yes(False)
+    return _yes(len(signature) == 64)
+
+
+def _yes(holds: bool) -> tuple[bool, str]:
+    return holds, "it is" if holds else "it is not"
 
 
 def raw_key(point: bytes) -> ec.EllipticCurvePublicKey:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tee_sim.errors import LayoutError
 
-MOST_JSON = 16 << 20
+MOST_JSON = 4 << 20
 """Longest JSON text that is read; Intel's longest is about 300,000 characters."""
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
