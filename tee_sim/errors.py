@@ -19,6 +19,7 @@
         EnclaveLost              it died, or was stopped; it cannot be called again
         BudgetExceeded           it ran for longer than its instruction budget
         EcallFailed              it answered a call with an error code
+      ServiceError               a web service refused a request: HTTP status and the vendor's code
       PermissionRefused          the kernel refused: the caller was not granted what it asked for
       BuildError                 the guest program or its EDL does not compile
       UsageError (ValueError)    the simulator was misused; the message says what to do instead
@@ -182,6 +183,19 @@ class EcallFailed(GuestError):
     def __init__(self, ecall: str, result: str, code: int, message: str) -> None:
         super().__init__(f"{ecall} failed with {result} ({code}): {message}")
         self.ecall, self.result, self.code = ecall, result, code
+
+
+class ServiceError(TeeSimError):
+    """A web service refused a request, and answers with an error.
+
+    Attributes:
+        code: the vendor's name of the error.
+        status: the HTTP status of the answer, 400-499.
+    """
+
+    def __init__(self, message: str, *, code: str = "InvalidParameter", status: int = 400) -> None:
+        super().__init__(message)
+        self.code, self.status = code, status
 
 
 class PermissionRefused(TeeSimError):
