@@ -241,6 +241,8 @@ class DebugForbidden(AttestationError):
 
 class NotChecked(AttestationError):
     """A check could not be made because of what failed before it; that is no acceptance."""
+
+
 class ServiceError(TeeSimError):
     """A web service refused a request, and answers with an error.
 

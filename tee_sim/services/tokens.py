@@ -14,7 +14,6 @@ itself has to be among the trusted ones; its dates are not looked at.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,11 +88,11 @@ class Signer:
         """The key's name: SHA-256 of its certificate."""
         return base64.b64encode(self.certificate.fingerprint(SHA256())).decode()
 
-    def token(self, issuer: str, claims: Mapping[str, Any], *, secured: bool = True) -> str:
+    def token(self, issuer: str, claims: Mapping[str, Any], secured: bool = True) -> str:
         """A token with these claims; unsecured for a draft policy, which proves nothing."""
         return jwt.encode(
             dict(claims),
-            self.key if secured else None,
+            self.key if secured else "",
             algorithm="RS256" if secured else "none",
             headers={"jku": f"{issuer}/certs", "kid": self.kid},
         )
