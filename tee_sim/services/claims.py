@@ -131,7 +131,7 @@ class AttestRequest(_Model):
         claims: dict[str, Any] = {
             "x-ms-attestation-type": "sgx",
             "x-ms-sgx-is-debuggable": bool(found["attributes"] & DEBUG_ATTRIBUTE),
-            "x-ms-sgx-product-id": int.from_bytes(found["product_id"], "little"),
+            "x-ms-sgx-product-id": found["product_id"],
             "x-ms-sgx-mrsigner": found["signer_id"].hex(),
             "x-ms-sgx-mrenclave": found["unique_id"].hex(),
             "x-ms-sgx-svn": found["security_version"],

@@ -109,14 +109,14 @@ class AttestationService:
         self._policies = dict.fromkeys(EVIDENCE, StoredPolicy.unsigned(DEFAULT_POLICY))
         self._lock = threading.Lock()
 
-    def attest(self, kind: str, body: bytes) -> str:
+    def attest(self, body: bytes, kind: str) -> str:
         """Appraise evidence, and issue a token.
 
         A request may bring a draft policy, to see what it would do; the token is unsecured then.
 
         Args:
-            kind: attestation type.
             body: the request, JSON.
+            kind: attestation type.
 
         Raises:
             ServiceError: the request is malformed, its evidence is not genuine or does not
@@ -145,14 +145,14 @@ class AttestationService:
         stored = self._policies.get(_known(kind, TYPES))
         return self._token({"x-ms-policy": stored.jws.text if stored else f"{UNSIGNED}.."})
 
-    def set_policy(self, kind: str, text: str) -> str:
+    def set_policy(self, body: bytes, kind: str) -> str:
         """Take a policy from a JWS, and answer what was taken.
 
         Raises:
             ServiceError: it is no policy, or whoever sends it may not set it.
         """
         _known(kind, TYPES)
-        jws = self._permitted(text)
+        jws = self._permitted(body)
         try:
             policy = from_base64url(_member(jws, "AttestationPolicy")).decode()
         except (ValueError, TypeError, AttributeError):
@@ -166,14 +166,14 @@ class AttestationService:
             answer["x-ms-policy-signer"] = jwk(jws.signer, alg="RS256", use="sig")
         return self._token(answer)
 
-    def reset_policy(self, kind: str, text: str) -> str:
+    def reset_policy(self, body: bytes, kind: str) -> str:
         """Go back to the default policy, at the request of a JWS without a payload.
 
         Raises:
             ServiceError: it has one, or whoever sends it may not ask.
         """
         _known(kind, TYPES)
-        if self._permitted(text).payload:
+        if self._permitted(body).payload:
             raise _invalid("a reset is a JWS without a payload")
         self._policies.pop(kind, None)
         if kind in EVIDENCE:
@@ -185,7 +185,7 @@ class AttestationService:
         keys = [jwk(certificate, alg="RS256", use="sig") for certificate in self.management]
         return self._token({"x-ms-policy-certificates": {"keys": keys}})
 
-    def change_certificates(self, text: str, *, add: bool) -> str:
+    def change_certificates(self, body: bytes, *, add: bool) -> str:
         """Add or remove the policy management certificate in a JWS that another one signed.
 
         Raises:
@@ -194,7 +194,7 @@ class AttestationService:
         if not self.isolated:
             raise _invalid("an instance in AAD mode has no policy management certificates")
         with self._lock:
-            jws = self._permitted(text)
+            jws = self._permitted(body)
             certificate = certificate_of(_member(jws, *CERTIFICATE_CLAIMS))
             others = tuple(known for known in self.management if known != certificate)
             if not (add or others):
@@ -221,9 +221,13 @@ class AttestationService:
             "claims_supported": sorted(OWN_CLAIMS),
         }
 
-    def _permitted(self, text: str) -> ReceivedJWS:
-        """A JWS from somebody who may manage policies."""
-        jws = read_jws(text)
+    def _permitted(self, body: bytes) -> ReceivedJWS:
+        """The JWS of somebody who may manage policies: the client sends it bare, or as JSON."""
+        try:
+            text = body.decode("ascii").strip()
+            jws = read_jws(str(json.loads(text)) if text.startswith('"') else text)
+        except ValueError:
+            raise _invalid("the body is not a JWS") from None
         if self.isolated and jws.signer not in self.management:
             who = "nobody" if jws.signer is None else "a certificate that is not trusted"
             raise _invalid(f"a policy management certificate has to sign this; {who} did")
