@@ -1,0 +1,158 @@
+"""What tests of the attestation service share: evidence, keys, and a service over TLS."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jwt
+from azure.core.credentials import AccessToken
+from azure.security.attestation import AttestationAdministrationClient, AttestationClient
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from attest.quotes import FMSPC, QuotedPlatform, sgx_body
+from tee_sim.abi.quote import Quote, unwrap
+from tee_sim.attest.intel import SimulatedIntel
+from tee_sim.services.local_ca import certify, new_signer, tls_files
+from tee_sim.services.maa import AttestationService
+from tee_sim.services.maa_http import attestation_app
+from tee_sim.services.running import running
+
+AT = 1_795_000_000
+RUNTIME = b'{"jwk": {"kty": "EC", "crv": "P-256"}}'
+PERMIT_ALL = "version=1.0; authorizationrules{=> permit();}; issuancerules{};"
+
+
+@cache
+def key(name: str) -> rsa.RSAPrivateKey:
+    """A key that is made once in a run."""
+    return rsa.generate_private_key(65537, 2048)
+
+
+@cache
+def certificate(name: str) -> x509.Certificate:
+    """A policy management certificate of that key."""
+    return certify(name, key(name))
+
+
+def pem(item: x509.Certificate | rsa.RSAPrivateKey) -> str:
+    """As Microsoft's client takes it."""
+    encoding = serialization.Encoding.PEM
+    if isinstance(item, x509.Certificate):
+        return item.public_bytes(encoding).decode()
+    return item.private_bytes(
+        encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+def quote(bound: bytes = RUNTIME, **fields: object) -> bytes:
+    """A quote of an enclave whose report data binds some data."""
+    digest = hashlib.sha256(bound).digest() + bytes(32)
+    return _platform().quote(sgx_body(**({"reportdata": digest} | fields)))
+
+
+def report(evidence: bytes) -> bytes:
+    """A quote behind Open Enclave's report header."""
+    return b"\1\0\0\0\2\0\0\0" + len(evidence).to_bytes(8, "little") + evidence
+
+
+@cache
+def _platform() -> QuotedPlatform:
+    return QuotedPlatform(SimulatedIntel(0))
+
+
+@cache
+def appraiser() -> Any:
+    """Stands in for the Verifier: reads the quote, and believes it."""
+    found = _platform().intel.collateral(FMSPC, "processor", AT)
+
+    def appraise(kind: str, evidence: bytes, at: int) -> dict[str, Any]:
+        wrapped = kind == "OpenEnclave"
+        body = Quote.parse(unwrap(evidence)[0] if wrapped else evidence).body
+        return {
+            "attributes": 2 | body.attributes.flags.debug,
+            "product_id": body.isvprodid,
+            "signer_id": body.mrsigner,
+            "unique_id": body.mrenclave,
+            "security_version": body.isvsvn,
+            "sgx_report_data": body.reportdata,
+            "sgx_config_id": body.configid,
+            "sgx_qe_id_issuer_chain": found.qe_identity_issuer_chain,
+            "sgx_root_ca_crl": found.root_ca_crl,
+            "sgx_qe_id_info": found.qe_identity,
+            "sgx_tcb_issuer_chain": found.tcb_info_issuer_chain,
+            "sgx_tcb_info": found.tcb_info,
+        }
+
+    return appraise
+
+
+@dataclass
+class Lab:
+    """A service that runs, and how to reach it."""
+
+    service: AttestationService
+    url: str
+    ca: str
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {
+            "connection_verify": self.ca,
+            "validate_issuer": True,
+            "issuer": self.url,
+            "retry_total": 0,
+        }
+
+    def client(self, **options: Any) -> AttestationClient:
+        """Microsoft's client for those who attest."""
+        return AttestationClient(self.url, Login(), **(self._options | options))
+
+    def administration(self, who: str = "", **options: Any) -> AttestationAdministrationClient:
+        """Microsoft's client for the owner; ``who`` names the key that signs."""
+        if who:
+            options |= {"signing_key": pem(key(who)), "signing_certificate": pem(certificate(who))}
+        return AttestationAdministrationClient(self.url, Login(), **(self._options | options))
+
+
+class Login:
+    """A credential of Azure Active Directory; any will do here."""
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        return AccessToken("lab", int(time.time()) + 3600)
+
+
+def service(**options: Any) -> AttestationService:
+    """A service that nobody can reach yet."""
+    signer = new_signer(key("service"))
+    return AttestationService(
+        appraiser(), **({"issuer": "https://localhost", "signer": signer} | options)
+    )
+
+
+@contextmanager
+def lab(directory: Path, logins: Collection[str] = (), **options: Any) -> Iterator[Lab]:
+    """A service over TLS, as long as the block lasts."""
+    files, made = tls_files(directory), service(**options)
+    app = attestation_app(made, logins)
+    with running(app, certificate=str(files.certificate), key=str(files.key)) as url:
+        made.issuer = url
+        yield Lab(made, url, str(files.ca))
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    """The claims of a token whose signature nobody looks at."""
+    return dict(jwt.decode(token, options={"verify_signature": False}))
+
+
+def unsigned(payload: bytes) -> bytes:
+    """A JWS that nobody signed, as a body."""
+    return jwt.api_jws.PyJWS().encode(payload, "", algorithm="none").encode()
