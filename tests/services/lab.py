@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partialmethod
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jwt
 from azure.core.credentials import AccessToken
 from azure.security.attestation import AttestationAdministrationClient, AttestationClient
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from fastapi import FastAPI
 
 from attest.quotes import FMSPC, QuotedPlatform, sgx_body
 from tee_sim.abi.quote import Quote, unwrap
@@ -136,6 +139,31 @@ def service(**options: Any) -> AttestationService:
     return AttestationService(
         appraiser(), **({"issuer": "https://localhost", "signer": signer} | options)
     )
+
+
+class InProcess:
+    """An HTTP client of an application in this process; its exceptions come through.
+
+    Starlette's own TestClient warns that httpx is deprecated.
+    """
+
+    def __init__(self, app: FastAPI, authorization: str = "Bearer lab") -> None:
+        self.app, self.headers = app, {"Authorization": authorization}
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app)
+            async with httpx.AsyncClient(
+                transport=transport, base_url="https://localhost", headers=self.headers
+            ) as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(send())
+
+    get = partialmethod(request, "GET")
+    put = partialmethod(request, "PUT")
+    post = partialmethod(request, "POST")
+    delete = partialmethod(request, "DELETE")
 
 
 @contextmanager
