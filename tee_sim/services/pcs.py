@@ -164,7 +164,7 @@ def create_app(intel: SimulatedIntel, clock: Callable[[], int]) -> FastAPI:
     def malformed(request: Request, error: RequestValidationError) -> Response:
         return Response(status_code=400)
 
-    paths = {
+    paths: dict[str, Callable[..., Response]] = {
         "/sgx/certification/v4/pckcert": pcs.pckcert,
         "/sgx/certification/v4/pckcerts": pcs.pckcerts,
         "/sgx/certification/v4/pckcrl": pcs.pckcrl,

@@ -38,14 +38,15 @@ def running(
             listener.bind(("127.0.0.1", port))
         except OSError as error:
             raise UsageError(f"port {port} of 127.0.0.1 cannot be had: {error}") from None
+        # At its end, TLS waits half a minute for each client that keeps its connection.
+        headers = [("Connection", "close")] if certificate else None
         config = uvicorn.Config(
-            app,
-            log_level="error",
-            ssl_certfile=certificate,
-            ssl_keyfile=key,
-            # At its end, TLS waits half a minute for each client that keeps its connection.
-            headers=[("Connection", "close")] if certificate else None,
+            app, log_level="error", ssl_certfile=certificate, ssl_keyfile=key, headers=headers
         )
+        try:
+            config.load()
+        except OSError as error:  # ssl.SSLError is one
+            raise UsageError(f"the service cannot speak TLS with {certificate}: {error}") from None
         server = uvicorn.Server(config)
         thread = Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
@@ -55,7 +56,7 @@ def running(
                 if server.started or not thread.is_alive():
                     break
             if not server.started:
-                raise UsageError("the service does not start; its log says why")
+                raise UsageError("the service did not start; its log says why")
             scheme = "https" if certificate else "http"
             yield f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
         finally:
