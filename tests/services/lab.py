@@ -21,11 +21,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fastapi import FastAPI
 
-from attest.quotes import FMSPC, QuotedPlatform, sgx_body
-from tee_sim.abi.quote import Quote, unwrap
+from attest.quotes import QuotedPlatform, sgx_body
 from tee_sim.attest.intel import SimulatedIntel
+from tee_sim.services.appraiser import quote_appraiser, simulated_collateral
 from tee_sim.services.local_ca import certify, new_signer, tls_files
-from tee_sim.services.maa import AttestationService
+from tee_sim.services.maa import Appraise, AttestationService
 from tee_sim.services.maa_http import attestation_app
 from tee_sim.services.running import running
 
@@ -72,30 +72,10 @@ def _platform() -> QuotedPlatform:
     return QuotedPlatform(SimulatedIntel(0))
 
 
-@cache
-def appraiser() -> Any:
-    """Stands in for the Verifier: reads the quote, and believes it."""
-    found = _platform().intel.collateral(FMSPC, "processor", AT)
-
-    def appraise(kind: str, evidence: bytes, at: int) -> dict[str, Any]:
-        wrapped = kind == "OpenEnclave"
-        body = Quote.parse(unwrap(evidence)[0] if wrapped else evidence).body
-        return {
-            "attributes": 2 | body.attributes.flags.debug,
-            "product_id": body.isvprodid,
-            "signer_id": body.mrsigner,
-            "unique_id": body.mrenclave,
-            "security_version": body.isvsvn,
-            "sgx_report_data": body.reportdata,
-            "sgx_config_id": body.configid,
-            "sgx_qe_id_issuer_chain": found.qe_identity_issuer_chain,
-            "sgx_root_ca_crl": found.root_ca_crl,
-            "sgx_qe_id_info": found.qe_identity,
-            "sgx_tcb_issuer_chain": found.tcb_info_issuer_chain,
-            "sgx_tcb_info": found.tcb_info,
-        }
-
-    return appraise
+def appraiser() -> Appraise:
+    """The real Verifier, under the root of the simulated Intel."""
+    intel = _platform().intel
+    return quote_appraiser(simulated_collateral(intel), intel.root_der)
 
 
 @dataclass
