@@ -11,8 +11,10 @@ given. There is no Azure Active Directory, and there are no roles.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -21,7 +23,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from tee_sim.errors import ServiceError
+from tee_sim.services.local_ca import tls_files
 from tee_sim.services.maa import AttestationService
+from tee_sim.services.running import running
 
 API_VERSION = "2020-10-01"
 MAX_BODY = 1 << 20
@@ -52,6 +56,35 @@ def attestation_app(service: AttestationService, logins: Collection[str] = ()) -
     for (method, path), answer in managed.items():
         app.add_api_route(path, _handler(answer, logins), methods=[method])
     return app
+
+
+@contextmanager
+def serving(
+    service: AttestationService,
+    directory: Path | None,
+    *,
+    port: int = 0,
+    logins: Collection[str] = (),
+) -> Iterator[Path | None]:
+    """Run the service on this machine, as long as the block lasts; it gets its address as issuer.
+
+    Args:
+        service: what decides.
+        directory: where the TLS files go; None for no TLS, which Microsoft's client refuses.
+        port: 0 for any that is free.
+        logins: as of `attestation_app`.
+
+    Yields:
+        The file of the CA that clients have to trust.
+
+    Raises:
+        UsageError: the port cannot be had.
+    """
+    tls = directory and tls_files(directory)
+    files = {"certificate": str(tls.certificate), "key": str(tls.key)} if tls else {}
+    with running(attestation_app(service, logins), port=port, **files) as url:
+        service.issuer = url
+        yield tls and tls.ca
 
 
 def _handler(

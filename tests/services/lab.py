@@ -24,10 +24,9 @@ from fastapi import FastAPI
 from attest.quotes import QuotedPlatform, sgx_body
 from tee_sim.attest.intel import SimulatedIntel
 from tee_sim.services.appraiser import quote_appraiser, simulated_collateral
-from tee_sim.services.local_ca import certify, new_signer, tls_files
+from tee_sim.services.local_ca import certify, new_signer
 from tee_sim.services.maa import Appraise, AttestationService
-from tee_sim.services.maa_http import attestation_app
-from tee_sim.services.running import running
+from tee_sim.services.maa_http import serving
 
 AT = 1_795_000_000
 RUNTIME = b'{"jwk": {"kty": "EC", "crv": "P-256"}}'
@@ -56,10 +55,10 @@ def pem(item: x509.Certificate | rsa.RSAPrivateKey) -> str:
     ).decode()
 
 
-def quote(bound: bytes = RUNTIME, **fields: object) -> bytes:
+def quote(bound: bytes = RUNTIME, of: QuotedPlatform | None = None, **fields: object) -> bytes:
     """A quote of an enclave whose report data binds some data."""
     digest = hashlib.sha256(bound).digest() + bytes(32)
-    return _platform().quote(sgx_body(**({"reportdata": digest} | fields)))
+    return (of or platform()).quote(sgx_body(**({"reportdata": digest} | fields)))
 
 
 def report(evidence: bytes) -> bytes:
@@ -68,13 +67,14 @@ def report(evidence: bytes) -> bytes:
 
 
 @cache
-def _platform() -> QuotedPlatform:
+def platform() -> QuotedPlatform:
+    """The platform that makes quotes here."""
     return QuotedPlatform(SimulatedIntel(0))
 
 
 def appraiser() -> Appraise:
     """The real Verifier, under the root of the simulated Intel."""
-    intel = _platform().intel
+    intel = platform().intel
     return quote_appraiser(simulated_collateral(intel), intel.root_der)
 
 
@@ -116,9 +116,8 @@ class Login:
 def service(**options: Any) -> AttestationService:
     """A service that nobody can reach yet."""
     signer = new_signer(key("service"))
-    return AttestationService(
-        appraiser(), **({"issuer": "https://localhost", "signer": signer} | options)
-    )
+    given = {"appraise": appraiser(), "issuer": "https://localhost", "signer": signer}
+    return AttestationService(**(given | options))
 
 
 class InProcess:
@@ -149,11 +148,9 @@ class InProcess:
 @contextmanager
 def lab(directory: Path, logins: Collection[str] = (), **options: Any) -> Iterator[Lab]:
     """A service over TLS, as long as the block lasts."""
-    files, made = tls_files(directory), service(**options)
-    app = attestation_app(made, logins)
-    with running(app, certificate=str(files.certificate), key=str(files.key)) as url:
-        made.issuer = url
-        yield Lab(made, url, str(files.ca))
+    made = service(**options)
+    with serving(made, directory, logins=logins) as ca:
+        yield Lab(made, made.issuer, str(ca))
 
 
 def claims_of(token: str) -> dict[str, Any]:

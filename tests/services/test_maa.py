@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -153,6 +154,18 @@ def test_tls_is_verified_with_the_local_ca(aad: Lab) -> None:
     client = AttestationClient(aad.url, Login(), retry_total=0)
     with pytest.raises(ServiceRequestError, match="CERTIFICATE_VERIFY_FAILED"):
         client.get_open_id_metadata()
+
+
+def test_the_server_s_key_is_for_its_owner_only(aad: Lab) -> None:
+    directory = Path(aad.ca).parent
+    assert sorted(file.name for file in directory.iterdir()) == [
+        "ca.pem",
+        "server.key",
+        "server.pem",
+    ]
+    if os.name == "posix":
+        assert (directory / "server.key").stat().st_mode & 0o777 == 0o600
+    assert b"PRIVATE" not in (directory / "ca.pem").read_bytes()
 
 
 def test_metadata_and_keys_are_public(aad: Lab) -> None:
