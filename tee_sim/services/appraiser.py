@@ -19,30 +19,20 @@ from tee_sim.services.maa import Appraise
 Provider: TypeAlias = Callable[[Quote, int], Collateral]
 """Finds the collateral for a quote, as of a Unix time."""
 
-BASELINE = Policy(
-    tcb_statuses=(
-        "UpToDate",
-        "SWHardeningNeeded",
-        "ConfigurationNeeded",
-        "ConfigurationAndSWHardeningNeeded",
-    ),
-    allow_debug=True,
-)
+GOOD_ENOUGH = "UpToDate SWHardeningNeeded ConfigurationNeeded ConfigurationAndSWHardeningNeeded"
+BASELINE = Policy(tcb_statuses=tuple(GOOD_ENOUGH.split()), allow_debug=True)
 """What a platform must be before the owner's policy is asked, which may forbid debugging.
 
 Simplified: Microsoft does not say which statuses its baseline accepts (unverified).
 """
 
 
-def quote_appraiser(
-    collateral: Provider, root: bytes | None = None, baseline: Policy = BASELINE
-) -> Appraise:
+def quote_appraiser(collateral: Provider, root: bytes | None = None) -> Appraise:
     """Appraises SGX quotes, and the Open Enclave reports that hold them.
 
     Args:
         collateral: finds it.
         root: the certificate that is trusted, DER; None for the real Intel's.
-        baseline: what every platform must fulfil.
     """
 
     def appraise_evidence(kind: str, evidence: bytes, at: int) -> Mapping[str, Any]:
@@ -51,7 +41,7 @@ def quote_appraiser(
         if quote.header.tee_type != SGX:
             raise ReferenceValueMismatch("this is a quote of another TEE than SGX")
         found = collateral(quote, at)
-        result = appraise(verify_quote(data, found, root=root, at=at), baseline).require()
+        result = appraise(verify_quote(data, found, root=root, at=at), BASELINE).require()
         return {
             **result.claims,
             "sgx_qe_id_info": found.qe_identity,

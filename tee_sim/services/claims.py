@@ -9,10 +9,11 @@ Simplified: initialization data is bound by the first 32 bytes of CONFIGID (unve
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import from_json
 
@@ -43,40 +44,30 @@ COLLATERAL = {
     "tcbinfohash": "sgx_tcb_info",
 }
 """Parts of ``x-ms-sgx-collateral``, and which endorsement each is the SHA-256 of."""
-OWN_CLAIMS = frozenset(
-    "iss iat nbf exp jti nonce x-ms-ver x-ms-policy-hash x-ms-policy-signer x-ms-runtime "
-    "x-ms-inittime x-ms-sgx-ehd aas-ehd maa-ehd x-ms-sgx-report-data x-ms-sgx-collateral "
-    "maa-attestationcollateral".split()
-) | frozenset(DEPRECATED)
+OWN_CLAIMS = {
+    *"iss iat nbf exp jti nonce x-ms-ver x-ms-policy-hash x-ms-policy-signer".split(),
+    *"x-ms-runtime x-ms-inittime x-ms-sgx-ehd aas-ehd maa-ehd x-ms-sgx-report-data".split(),
+    *("x-ms-sgx-collateral", "maa-attestationcollateral", *DEPRECATED),
+}
 """The claims that the service makes itself."""
 DEBUG_ATTRIBUTE = 1
 """Bit of Open Enclave's claim ``attributes``: OE_EVIDENCE_ATTRIBUTES_SGX_DEBUG."""
 
 
-def _bytes(value: Any) -> bytes:
-    if not isinstance(value, str):
-        raise ValueError("not base64url")
-    return from_base64url(value)
+Base64Url: TypeAlias = Annotated[bytes, BeforeValidator(from_base64url)]
 
 
-Base64Url: TypeAlias = Annotated[bytes, BeforeValidator(_bytes)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, frozen=True)
-
-
-class BoundData(_Model):
+class BoundData(BaseModel, alias_generator=to_camel):
     """Data that the evidence has to confirm: it contains the data's SHA-256."""
 
     data: Base64Url
     data_type: Literal["Binary", "JSON"]
 
     def confirm(self, field: bytes, what: str) -> None:
-        """Compare with 32 bytes of the evidence.
+        """Compare the data's SHA-256 with the first 32 bytes of a field of the evidence.
 
         Raises:
-            ServiceError: they are not the data's SHA-256.
+            ServiceError: they differ.
         """
         if hashlib.sha256(self.data).digest() != field[:32]:
             raise ServiceError(f"the evidence does not contain the SHA-256 of the {what} data")
@@ -85,10 +76,11 @@ class BoundData(_Model):
         """The data, as JSON that a token can hold.
 
         Raises:
-            ServiceError: it is no JSON object.
+            ServiceError: it is no JSON object, or a number in it is too large.
         """
         try:
             found = from_json(self.data, allow_inf_nan=False)
+            json.dumps(found, allow_nan=False)
         except ValueError as error:
             raise ServiceError(f"the data is no JSON: {error}") from None
         if not isinstance(found, dict):
@@ -96,7 +88,7 @@ class BoundData(_Model):
         return found
 
 
-class AttestRequest(_Model):
+class AttestRequest(BaseModel, alias_generator=to_camel):
     """The body of a request to attest."""
 
     quote: Base64Url = b""

@@ -18,29 +18,28 @@ property ``report_validity_in_minutes``, documented for TPM and VBS, holds for S
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA1
 
 from tee_sim.errors import AttestationError, LayoutError, ServiceError
+from tee_sim.services import tokens
 from tee_sim.services.claims import DEFAULT_POLICY, DEPRECATED, EVIDENCE, OWN_CLAIMS, AttestRequest
 from tee_sim.services.policy import Claim, Issued, Policy, PolicyEvaluationError, parse_policy
 from tee_sim.services.tokens import (
     ReceivedJWS,
     Signer,
     base64url,
-    certificate_of,
+    digest,
     from_base64url,
+    invalid,
     jwk,
-    read_jws,
 )
 
 Appraise: TypeAlias = Callable[[str, bytes, int], Mapping[str, Any]]
@@ -58,8 +57,7 @@ CERTIFICATE_CLAIMS = ("policyCertificate", "x-ms-policyCertificate", "maa-policy
 """Where a request carries a certificate: as the client, and the documentation, call it."""
 
 
-@dataclass(frozen=True)
-class StoredPolicy:
+class StoredPolicy(NamedTuple):
     """A policy: the JWS that brought it, and what is in it."""
 
     jws: ReceivedJWS
@@ -67,20 +65,22 @@ class StoredPolicy:
     policy: Policy
 
     @classmethod
-    def unsigned(cls, text: str) -> StoredPolicy:
-        """A policy in a JWS that nobody signed.
+    def read(cls, jws: ReceivedJWS) -> StoredPolicy:
+        """The policy in a JWS.
 
         Raises:
-            PolicyParsingError: it is not a policy.
+            ServiceError: there is none.
         """
-        payload = json.dumps({"AttestationPolicy": base64url(text.encode())}).encode()
-        jws = f"{UNSIGNED}.{base64url(payload)}."
-        return cls(ReceivedJWS(jws, payload, None), text, parse_policy(text))
+        try:
+            text = from_base64url(_member(jws, "AttestationPolicy")).decode()
+        except ValueError:
+            raise invalid("AttestationPolicy is not UTF-8 in base64url") from None
+        return cls(jws, text, parse_policy(text))
 
-    @property
-    def digest(self) -> str:
-        """``x-ms-policy-hash``: SHA-256 of the policy's text in base64url."""
-        return base64url(hashlib.sha256(base64url(self.text.encode()).encode()).digest())
+
+def _unsigned(text: str) -> StoredPolicy:
+    payload = json.dumps({"AttestationPolicy": base64url(text.encode())}).encode()
+    return StoredPolicy.read(ReceivedJWS(f"{UNSIGNED}.{base64url(payload)}.", payload, None))
 
 
 class AttestationService:
@@ -106,7 +106,8 @@ class AttestationService:
         self.issuer, self.signer, self.management = issuer, signer, tuple(management)
         self.isolated = bool(self.management)
         self._appraise, self._clock = appraise, clock
-        self._policies = dict.fromkeys(EVIDENCE, StoredPolicy.unsigned(DEFAULT_POLICY))
+        self._default = _unsigned(DEFAULT_POLICY)
+        self._policies = dict.fromkeys(EVIDENCE, self._default)
         self._lock = threading.Lock()
 
     def attest(self, body: bytes, kind: str) -> str:
@@ -132,10 +133,11 @@ class AttestationService:
             raise ServiceError(f"the {EVIDENCE[kind]} was refused: {error}") from None
         own = request.claims(evidence, found)
         draft = request.draft_policy_for_attestation
-        stored = self._policies[kind] if draft is None else StoredPolicy.unsigned(draft)
+        stored = self._policies[kind] if draft is None else _unsigned(draft)
         names = [(name, own[new]) for new, old in DEPRECATED.items() for name in (new, f"${old}")]
         issued = stored.policy.evaluate(Claim(name, value) for name, value in names)
-        own |= {"x-ms-ver": "1.0", "x-ms-policy-hash": stored.digest, "jti": secrets.token_hex(32)}
+        own |= {"x-ms-ver": "1.0", "jti": secrets.token_hex(32)}
+        own["x-ms-policy-hash"] = digest(base64url(stored.text.encode()))
         if stored.jws.signer is not None:
             own["x-ms-policy-signer"] = jwk(stored.jws.signer)
         return self._token(_custom(issued) | own, _minutes(issued), secured=draft is None)
@@ -153,18 +155,13 @@ class AttestationService:
         """
         _known(kind, TYPES)
         jws = self._permitted(body)
-        try:
-            policy = from_base64url(_member(jws, "AttestationPolicy")).decode()
-        except (ValueError, TypeError, AttributeError):
-            raise _invalid("AttestationPolicy is not UTF-8 in base64url") from None
-        self._policies[kind] = StoredPolicy(jws, policy, parse_policy(policy))
-        answer: dict[str, Any] = {
+        self._policies[kind] = StoredPolicy.read(jws)
+        answer = {
             "x-ms-policy-result": "Updated",
-            "x-ms-policy-token-hash": jws.digest,
+            "x-ms-policy-token-hash": digest(jws.text),
         }
-        if jws.signer is not None:
-            answer["x-ms-policy-signer"] = jwk(jws.signer, alg="RS256", use="sig")
-        return self._token(answer)
+        signer = {"x-ms-policy-signer": _key(jws.signer)} if jws.signer else {}
+        return self._token(answer | signer)
 
     def reset_policy(self, body: bytes, kind: str) -> str:
         """Go back to the default policy, at the request of a JWS without a payload.
@@ -174,15 +171,16 @@ class AttestationService:
         """
         _known(kind, TYPES)
         if self._permitted(body).payload:
-            raise _invalid("a reset is a JWS without a payload")
-        self._policies.pop(kind, None)
+            raise invalid("a reset is a JWS without a payload")
         if kind in EVIDENCE:
-            self._policies[kind] = StoredPolicy.unsigned(DEFAULT_POLICY)
+            self._policies[kind] = self._default
+        else:
+            self._policies.pop(kind, None)
         return self._token({"x-ms-policy-result": "Removed"})
 
     def certificates(self) -> str:
         """A token that holds the policy management certificates."""
-        keys = [jwk(certificate, alg="RS256", use="sig") for certificate in self.management]
+        keys = [_key(certificate) for certificate in self.management]
         return self._token({"x-ms-policy-certificates": {"keys": keys}})
 
     def change_certificates(self, body: bytes, *, add: bool) -> str:
@@ -192,20 +190,17 @@ class AttestationService:
             ServiceError: whoever sends it may not, or it is the last one to be removed.
         """
         if not self.isolated:
-            raise _invalid("an instance in AAD mode has no policy management certificates")
+            raise invalid("an instance in AAD mode has no policy management certificates")
         with self._lock:
             jws = self._permitted(body)
-            certificate = certificate_of(_member(jws, *CERTIFICATE_CLAIMS))
+            certificate, _ = tokens.certificate_of(_member(jws, *CERTIFICATE_CLAIMS))
             others = tuple(known for known in self.management if known != certificate)
             if not (add or others):
-                raise _invalid("the last policy management certificate cannot be removed")
+                raise invalid("the last policy management certificate cannot be removed")
             self.management = (*others, certificate) if add else others
-        return self._token(
-            {
-                "x-ms-certificate-thumbprint": certificate.fingerprint(SHA1()).hex().upper(),
-                "x-ms-policycertificates-result": "IsPresent" if add else "IsAbsent",
-            }
-        )
+        thumbprint = certificate.fingerprint(SHA1()).hex().upper()
+        answer = {"x-ms-policycertificates-result": "IsPresent" if add else "IsAbsent"}
+        return self._token(answer | {"x-ms-certificate-thumbprint": thumbprint})
 
     def keys(self) -> dict[str, Any]:
         """The JSON Web Key Set that verifies the service's tokens."""
@@ -225,12 +220,12 @@ class AttestationService:
         """The JWS of somebody who may manage policies: the client sends it bare, or as JSON."""
         try:
             text = body.decode("ascii").strip()
-            jws = read_jws(str(json.loads(text)) if text.startswith('"') else text)
+            jws = tokens.read_jws(str(json.loads(text)) if text.startswith('"') else text)
         except ValueError:
-            raise _invalid("the body is not a JWS") from None
+            raise invalid("the body is not a JWS") from None
         if self.isolated and jws.signer not in self.management:
             who = "nobody" if jws.signer is None else "a certificate that is not trusted"
-            raise _invalid(f"a policy management certificate has to sign this; {who} did")
+            raise invalid(f"a policy management certificate has to sign this; {who} did")
         return jws
 
     def _token(
@@ -238,7 +233,7 @@ class AttestationService:
     ) -> str:
         now = int(self._clock())
         times = {"iat": now, "nbf": now, "exp": now + 60 * minutes}
-        return self.signer.token(self.issuer, claims | times | {"iss": self.issuer}, secured)
+        return self.signer.token(self.issuer, claims | times, secured)
 
 
 def _custom(issued: Issued) -> dict[str, Any]:
@@ -269,8 +264,8 @@ def _member(jws: ReceivedJWS, *names: str) -> Any:
         payload = json.loads(jws.payload)
         return next(payload[name] for name in names if name in payload)
     except (ValueError, RecursionError, TypeError, StopIteration):
-        raise _invalid(f"the payload of the JWS is no JSON with {names[0]}") from None
+        raise invalid(f"the payload of the JWS is no JSON with {names[0]}") from None
 
 
-def _invalid(message: str) -> ServiceError:
-    return ServiceError(message, code="InvalidOperation")
+def _key(certificate: x509.Certificate) -> dict[str, Any]:
+    return jwk(certificate, alg="RS256", use="sig")

@@ -21,6 +21,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from tee_sim.errors import ServiceError
 from tee_sim.services.local_ca import tls_files
@@ -40,8 +41,8 @@ def attestation_app(service: AttestationService, logins: Collection[str] = ()) -
         logins: the bearer tokens that callers may have; with none, any will do.
     """
     app = FastAPI(title="Attestation service of tee_sim", openapi_url=None)
-    app.add_exception_handler(ServiceError, _refuse)
-    app.add_exception_handler(HTTPException, _refuse)
+    for error in (ServiceError, HTTPException, ClientDisconnect):
+        app.add_exception_handler(error, _refuse)
     app.add_api_route("/certs", service.keys)
     app.add_api_route("/.well-known/openid-configuration", service.metadata)
     managed: dict[tuple[str, str], Callable[..., str]] = {
@@ -60,13 +61,9 @@ def attestation_app(service: AttestationService, logins: Collection[str] = ()) -
 
 @contextmanager
 def serving(
-    service: AttestationService,
-    directory: Path | None,
-    *,
-    port: int = 0,
-    logins: Collection[str] = (),
+    service: AttestationService, directory: Path | None, port: int = 0, logins: Collection[str] = ()
 ) -> Iterator[Path | None]:
-    """Run the service on this machine, as long as the block lasts; it gets its address as issuer.
+    """Run the service until the block ends; its issuer becomes its address.
 
     Args:
         service: what decides.
@@ -75,7 +72,7 @@ def serving(
         logins: as of `attestation_app`.
 
     Yields:
-        The file of the CA that clients have to trust.
+        The file of the CA that clients have to trust, or None.
 
     Raises:
         UsageError: the port cannot be had.

@@ -20,7 +20,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeAlias
@@ -37,14 +37,8 @@ MAX_TEXT = 1 << 16
 MAX_CLAIMS = 256
 """Claims that an evaluation may hold: each rule can double them."""
 VALUE_TYPES = {bool: "Boolean", int: "Integer", str: "String"}
-PROPERTIES = ("type", "value", "valueType", "issuer")
-ACTIONS = {  # the sections in their order, and which actions each allows
-    "configurationrules": ("issueproperty",),
-    "authorizationrules": ("permit", "deny", "add"),
-    "issuancerules": ("add", "issue", "issueproperty"),
-}
-VERSIONS = ("1.0", "1.1", "1.2")
 SINCE = {"configurationrules": "1.1", "!": "1.2"}
+"""Parts of the language that not every version has."""
 ORDER: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
@@ -124,54 +118,51 @@ class Test(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """Picks claims; with ``absent``, it holds if there are none."""
+    """Picks the claims for which all tests hold; with ``absent``, there must be none."""
 
     absent: bool
     name: str
     tests: tuple[Test, ...]
 
-    def pick(self, claims: list[Claim], bound: Bound) -> list[Claim]:
-        """The claims for which all tests hold."""
-        wanted = [(test, test.wanted.values(bound)) for test in self.tests]
-        return [c for c in claims if all(test.holds(c, values) for test, values in wanted)]
-
 
 class Rule(NamedTuple):
-    """Conditions, and what to do if all of them hold."""
+    """Conditions, and what to do if all of them hold: with claims that have a name, or new ones."""
 
     conditions: list[Condition]
-    action: Token
-    arguments: Mapping[str, Any]
+    action: str
+    claims: str = ""
+    type: str = ""
+    value: Operand = Operand("")
 
     def apply(self, claims: list[Claim]) -> list[Claim] | None:
         """The claims that the action is about, or None if a condition fails."""
         bound: Bound = {}
         for condition in self.conditions:
-            bound[condition.name] = condition.pick(claims, bound)
-            if bool(bound[condition.name]) == condition.absent:
+            wanted = [(test, test.wanted.values(bound)) for test in condition.tests]
+            found = [c for c in claims if all(test.holds(c, values) for test, values in wanted)]
+            if bool(found) == condition.absent:
                 return None
-        if "claim" in self.arguments:
-            return list(bound[self.arguments["claim"]])
-        if not self.arguments:
+            bound[condition.name] = found
+        if self.claims:
+            return bound[self.claims]
+        if not self.type:
             return []
-        kind, value = self.arguments["type"].literal, self.arguments["value"]
-        return [Claim(kind, v, "AttestationPolicy") for v in value.values(bound)]
+        return [Claim(self.type, v, "AttestationPolicy") for v in self.value.values(bound)]
 
 
-@dataclass(frozen=True)
-class Issued:
+class Issued(NamedTuple):
     """What a policy adds to a token: claims, and properties of the token itself."""
 
-    claims: list[Claim] = field(default_factory=list)
-    properties: dict[str, Value] = field(default_factory=dict)
+    claims: list[Claim]
+    properties: dict[str, Value]
 
 
-@dataclass(frozen=True)
-class Policy:
-    """A policy that was parsed: its version, and the rules of each section."""
+class Policy(NamedTuple):
+    """A policy that was parsed: the rules of its sections."""
 
-    version: str
-    sections: Mapping[str, list[Rule]]
+    configuration: list[Rule]
+    authorization: list[Rule]
+    issuance: list[Rule]
 
     def evaluate(self, claims: Iterable[Claim]) -> Issued:
         """Apply the rules, in their order.
@@ -179,12 +170,12 @@ class Policy:
         Raises:
             PolicyEvaluationError: it denies, permits nothing, or makes too many claims.
         """
-        incoming, issued, actions = list(claims), Issued(), set()
-        for section in ACTIONS:
-            for rule in self.sections.get(section, ()):
+        incoming, issued, actions = list(claims), Issued([], {}), set()
+        for rules in self:
+            for rule in rules:
                 if (made := rule.apply(incoming)) is None:
                     continue
-                actions.add(str(rule.action))
+                actions.add(rule.action)
                 incoming += made
                 if len(incoming) > MAX_CLAIMS:
                     raise PolicyEvaluationError(f"more than {MAX_CLAIMS} claims")
@@ -192,9 +183,9 @@ class Policy:
                     issued.claims.extend(made)
                 elif rule.action == "issueproperty":
                     issued.properties.update((claim.type, claim.value) for claim in made)
-            if section == "authorizationrules" and "deny" in actions:
+            if rules is self.authorization and "deny" in actions:
                 raise PolicyEvaluationError("an authorization rule denies this evidence")
-            if section == "authorizationrules" and "permit" not in actions:
+            if rules is self.authorization and "permit" not in actions:
                 raise PolicyEvaluationError("no authorization rule permits this evidence")
         return issued
 
@@ -212,15 +203,24 @@ def parse_policy(text: str) -> Policy:
     except VisitError as error:
         raise error.orig_exc from None
     except UnexpectedInput as error:
-        lines, at, what = text.split("\n"), (error.line, error.column), "the policy ends too early"
-        if not isinstance(error, UnexpectedToken):
-            what = f"unexpected {text[error.pos_in_stream or 0]!r}"
-        elif error.token.type == "$END":
-            at = len(lines), len(lines[-1]) + 1
-        else:
-            hint = ": functions are not simulated" if error.token == "(" else ""
-            what = f"unexpected '{error.token:.40}'{hint}"
-        raise PolicyParsingError(what, *at) from None
+        raise _unexpected(text, error) from None
+
+
+def _unexpected(text: str, error: Any) -> PolicyParsingError:
+    """What stands where something else was expected."""
+    is_token = isinstance(error, UnexpectedToken)
+    expected = sorted(error.accepts or error.expected if is_token else error.allowed or ())
+    wanted = f": expected {', '.join(name.strip('_') for name in expected)}"
+    if is_token and error.token.type == "$END":
+        lines = text.split("\n")
+        at = len(lines), len(lines[-1]) + 1
+        return PolicyParsingError(f"the policy ends too early{wanted}", *at)
+    rest = text[error.pos_in_stream :]
+    word = re.match(r"\w*", rest)
+    found = f"unexpected '{(word and word[0]) or rest[0]:.40}'"
+    if rest.startswith("("):
+        wanted = "; functions are not simulated"
+    return PolicyParsingError(found + wanted, error.line, error.column)
 
 
 @cache
@@ -233,10 +233,8 @@ def _refuse(token: Token, message: str) -> NoReturn:
     raise PolicyParsingError(message, token.line or 0, token.column or 0)
 
 
-def _check(token: Token, allowed: Iterable[str], what: str) -> str:
-    if token not in allowed:
-        _refuse(token, f"{what} '{token:.40}': there are {', '.join(allowed) or 'none'}")
-    return str(token)
+def _text(token: Token) -> str:
+    return re.sub(r"\\(.)", r"\1", token[1:-1])  # a backslash quotes the next character
 
 
 @v_args(inline=True)
@@ -245,72 +243,58 @@ class _Builder(Transformer[Token, Policy]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.names: list[str] = []  # that the conditions of this rule have bound so far
+        self.names: set[str] = set()  # that the conditions of this rule have bound so far
         self.needs: list[Token] = []  # what not every version has
 
-    def start(self, version: Token, *sections: tuple[Token, list[Rule]]) -> Policy:
-        _check(version, VERSIONS, "version")
+    def start(self, version: Token, *sections: list[Rule] | None) -> Policy:
         for token in self.needs:
             if version < SINCE[token]:
                 _refuse(token, f"'{token}' needs version {SINCE[token]} or later")
-        found: dict[str, list[Rule]] = {}
-        for name, rules in sections:
-            if name in found:
-                _refuse(name, f"a second section {name}")
-            found[str(name)] = rules
-        if "authorizationrules" not in found:
-            _refuse(version, "there is no section authorizationrules")
-        return Policy(str(version), found)
+        return Policy(*(rules or [] for rules in sections))
 
-    def section(self, name: Token, *rules: Rule) -> tuple[Token, list[Rule]]:
-        _check(name, ACTIONS, "section")
-        self.needs += [name] if name in SINCE else []
-        for rule in rules:
-            _check(rule.action, ACTIONS[name], f"in {name}, action")
-        return name, list(rules)
+    def authorization(self, *parts: Any) -> list[Rule]:
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        return [Rule(conditions, *action) for conditions, action in pairs]
 
-    def rule(self, *parts: Any) -> Rule:
-        *conditions, (action, arguments) = parts
-        self.names.clear()
-        return Rule(list(filter(None, conditions)), action, arguments)
+    issuance = authorization
+
+    def configuration(self, name: Token, *parts: Any) -> list[Rule]:
+        self.needs.append(name)
+        return self.authorization(*parts)
+
+    def conditions(self, *conditions: Condition | None) -> list[Condition]:
+        return [condition for condition in conditions if condition]
 
     def condition(self, absent: Token | None, name: Token | None, *tests: Test) -> Condition:
-        self.needs += [absent] if absent else []
-        if name is not None:
-            if absent or name in self.names:
-                _refuse(name, f"'{name:.40}' would stand for nothing, or for two things")
-            self.names.append(str(name))
+        if absent:
+            self.needs.append(absent)
+        if name and (absent or name in self.names):
+            _refuse(name, f"'{name:.40}' would stand for nothing, or for two things")
+        self.names |= {str(name)} if name else set()
         return Condition(absent is not None, str(name or ""), tests)
 
     def test(self, name: Token, compare: Token, wanted: Operand) -> Test:
-        _check(name, PROPERTIES, "property")
         if compare in ORDER and (name != "value" or type(wanted.literal) in (bool, str)):
             _refuse(compare, f"'{compare}' compares integers")
         return Test(str(name), str(compare), wanted)
 
-    def action(self, name: Token, *given: Any) -> tuple[Token, Mapping[str, Any]]:
-        given = tuple(filter(None, given))
-        takes = [[]] if name in ("permit", "deny") else [["claim"], ["type", "value"]]
-        if sorted(key for key, _ in given) not in takes:
-            what = " or ".join(" and ".join(keys) or "nothing" for keys in takes)
-            _refuse(name, f"'{name:.40}' takes {what}")
-        return name, dict(given)
+    def decision(self, verb: Token, *about: Any) -> tuple[Any, ...]:
+        if len(about) == 1:
+            self._bound(about[0])
+        self.names = set()
+        first, *value = about or ("",)
+        return (str(verb), "", _text(first), *value) if value else (str(verb), str(first))
 
-    def argument(self, name: Token, value: Operand | Token) -> tuple[str, Any]:
-        kinds = {"claim": Token, "type": Operand, "value": Operand}
-        _check(name, kinds, "argument")
-        literal = isinstance(value, Operand) and isinstance(value.literal, str)
-        if not isinstance(value, kinds[name]) or (name == "type" and not literal):
-            _refuse(name, f"'{name}' is not {'a name' if name == 'claim' else 'such a value'}")
-        if isinstance(value, Token):
-            _check(value, self.names, "name")
-        return str(name), value
+    adding = issuing = setting = decision
 
-    def literal(self, token: Token) -> Operand:
-        if token.type == "STRING":  # a backslash quotes the next character
-            return Operand(re.sub(r"\\(.)", r"\1", token[1:-1]))
+    def value(self, token: Token, part: Token | None = None) -> Operand:
+        if part is not None:
+            return Operand(None, self._bound(token), str(part))
+        if token.type == "STRING":
+            return Operand(_text(token))
         return Operand(token == "true" if token.type == "BOOLEAN" else int(token))
 
-    def reference(self, name: Token, part: Token) -> Operand:
-        _check(name, self.names, "name")
-        return Operand(None, str(name), _check(part, PROPERTIES, "property"))
+    def _bound(self, name: Token) -> str:
+        if name not in self.names:
+            _refuse(name, f"'{name:.40}' stands for nothing here")
+        return str(name)

@@ -2,13 +2,13 @@
 
 Issued tokens are signed RS256 with the key whose certificate ``/certs`` shows. What customers send
 to manage policies is a JWS too: unsecured, or signed by a certificate that it carries itself, so
-that whoever reads it has to ask whether that certificate is trusted.
+that its reader has to ask whether that certificate is trusted.
 
 Source: RFC 7515, RFC 7517, RFC 7519; the recordings of the tests of azure-security-attestation
-1.0.0 for the names in headers, keys and bodies.
+1.0.0 for the names in headers and keys.
 
-Simplified: a certificate chain is not followed. What signs is the first certificate, and that one
-itself has to be among the trusted ones; its dates are not looked at.
+Simplified: certificate chains are not followed: the first certificate signs, and has to be trusted
+itself. Its dates are not looked at.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import jwt
 from cryptography import x509
@@ -43,10 +42,15 @@ def from_base64url(text: str) -> bytes:
     Raises:
         ValueError: it is something else.
     """
-    if not text.isascii() or set("+/") & set(text):
+    if not isinstance(text, str) or not text.isascii() or set("+/") & set(text):
         raise ValueError("not base64url")
-    padded = text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4)
-    return base64.b64decode(padded, altchars=b"-_", validate=True)
+    bare = text.rstrip("=")
+    return base64.b64decode(bare + "=" * (-len(bare) % 4), altchars=b"-_", validate=True)
+
+
+def digest(text: str) -> str:
+    """SHA-256 of a text, in base64url."""
+    return base64url(hashlib.sha256(text.encode()).digest())
 
 
 def jwk(certificate: x509.Certificate, **members: str) -> dict[str, Any]:
@@ -55,8 +59,8 @@ def jwk(certificate: x509.Certificate, **members: str) -> dict[str, Any]:
     return {**members, "kty": "RSA", "x5c": [base64.b64encode(der).decode()]}
 
 
-def certificate_of(key: Any) -> x509.Certificate:
-    """The first certificate of a JSON Web Key or a header's ``x5c``.
+def certificate_of(key: Any) -> tuple[x509.Certificate, rsa.RSAPublicKey]:
+    """The first certificate in ``x5c`` of a JSON Web Key or a JWS's header, and its key.
 
     Raises:
         ServiceError: there is none, or not one of an RSA key of at least 2048 bits.
@@ -68,54 +72,37 @@ def certificate_of(key: Any) -> x509.Certificate:
         raise ServiceError(f"no certificate in x5c: {error}") from None
     if not isinstance(public, rsa.RSAPublicKey) or public.key_size < MIN_KEY_BITS:
         raise ServiceError(f"the certificate holds no RSA key of {MIN_KEY_BITS} bits or more")
-    return certificate
+    return certificate, public
 
 
 @dataclass(frozen=True)
 class Signer:
-    """The key that signs a service's tokens.
-
-    Attributes:
-        key: RSA.
-        certificate: of its public half.
-    """
+    """The RSA key that signs a service's tokens, and its certificate."""
 
     key: rsa.RSAPrivateKey
     certificate: x509.Certificate
 
-    @cached_property
+    @property
     def kid(self) -> str:
         """The key's name: SHA-256 of its certificate."""
         return base64.b64encode(self.certificate.fingerprint(SHA256())).decode()
 
     def token(self, issuer: str, claims: Mapping[str, Any], secured: bool = True) -> str:
-        """A token with these claims; unsecured for a draft policy, which proves nothing."""
-        return jwt.encode(
-            dict(claims),
-            self.key if secured else "",
-            algorithm="RS256" if secured else "none",
-            headers={"jku": f"{issuer}/certs", "kid": self.kid},
-        )
+        """A token with these claims; an unsecured one proves nothing."""
+        key, algorithm = (self.key, "RS256") if secured else ("", "none")
+        headers = {"jku": f"{issuer}/certs", "kid": self.kid}
+        return jwt.encode({**claims, "iss": issuer}, key, algorithm, headers)
 
 
-@dataclass(frozen=True)
-class ReceivedJWS:
-    """A JWS whose signature, if it has one, was verified with the certificate that it carries.
+class ReceivedJWS(NamedTuple):
+    """A JWS, and whose certificate verifies its signature: None if nobody signed it.
 
-    Attributes:
-        text: all of it.
-        payload: what it says.
-        signer: that certificate; None if it is unsecured. Nobody has said that it is trusted.
+    That certificate came with the JWS. Nobody has said yet that it is trusted.
     """
 
     text: str
     payload: bytes
     signer: x509.Certificate | None
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the text, in base64url."""
-        return base64url(hashlib.sha256(self.text.encode()).digest())
 
 
 def read_jws(text: str) -> ReceivedJWS:
@@ -129,20 +116,22 @@ def read_jws(text: str) -> ReceivedJWS:
     """
     try:
         found = jwt.PyJWS().decode_complete(text, options={"verify_signature": False})
-    except (jwt.PyJWTError, UnicodeError, RecursionError, ValueError) as error:
-        raise ServiceError(f"not a JWS: {error}", code="InvalidOperation") from None
+    except (jwt.PyJWTError, RecursionError, ValueError) as error:
+        raise invalid(f"not a JWS: {error}") from None
     header, payload, signature = found["header"], found["payload"], found["signature"]
-    if header.get("alg") == "none":
-        if signature:
-            raise ServiceError("an unsecured JWS has no signature", code="InvalidOperation")
+    algorithm = header.get("alg")
+    if algorithm == "none" and not signature:
         return ReceivedJWS(text, payload, None)
-    if header.get("alg") not in ("RS256", "RSA256") or "crit" in header:
-        raise ServiceError("a policy is signed RS256 or not at all", code="InvalidOperation")
-    signer = certificate_of(header if "x5c" in header else header.get("jwk"))
-    key = signer.public_key()
+    if algorithm not in ("RS256", "RSA256") or "crit" in header:
+        raise invalid("a JWS is signed RS256, or unsecured and without a signature")
+    signer, key = certificate_of(header if "x5c" in header else header.get("jwk"))
     try:
-        assert isinstance(key, rsa.RSAPublicKey)
         key.verify(signature, text.rpartition(".")[0].encode(), padding.PKCS1v15(), SHA256())
     except InvalidSignature:
-        raise ServiceError("the signature of the JWS is wrong", code="InvalidOperation") from None
+        raise invalid("the signature of the JWS is wrong") from None
     return ReceivedJWS(text, payload, signer)
+
+
+def invalid(message: str) -> ServiceError:
+    """An error in what manages policies."""
+    return ServiceError(message, code="InvalidOperation")

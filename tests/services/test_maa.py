@@ -193,6 +193,10 @@ def test_policies_are_read_set_and_reset(aad: Lab, kind: AttestationType) -> Non
     assert result.policy_token_hash == hashlib.sha256(sent.encode()).digest()
     assert token._body["exp"] - token._body["iat"] == 3600
     assert administration.get_policy(kind)[0] == PERMIT_ALL
+    for other in TYPES:
+        if other != kind:
+            administration.reset_policy(other)
+    assert administration.get_policy(kind)[0] == PERMIT_ALL
     assert administration.reset_policy(kind)[0].policy_resolution == "Removed"
     assert administration.get_policy(kind)[0] == default
 

@@ -2,9 +2,11 @@
 
 import base64
 import json
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -26,6 +28,7 @@ from services.lab import (
 from tee_sim.services.claims import DEFAULT_POLICY
 from tee_sim.services.local_ca import certify
 from tee_sim.services.maa_http import API_VERSION, MAX_BODY, attestation_app
+from tee_sim.services.running import running
 from tee_sim.services.tokens import base64url, jwk
 
 VERSION = {"api-version": API_VERSION}
@@ -96,8 +99,19 @@ def test_a_malformed_request_is_refused(body: Any, message: str) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\xff", b"{", TOO_DEEP, b"[]", b'"text"', b"null", b'{"a": NaN}', b'{"a": "\\ud800"}'],
-)
+    [
+        b"",
+        b"\xff",
+        b"{",
+        TOO_DEEP,
+        b"[]",
+        b'"text"',
+        b"null",
+        b'{"a": NaN}',
+        b'{"a": 1e400}',
+        b'{"a": "\\ud800"}',
+    ],
+)  # fmt: skip
 def test_runtime_json_has_to_be_an_object_that_a_token_can_hold(data: bytes) -> None:
     bound = {"data": base64url(data), "dataType": "JSON"}
     message = refused(
@@ -337,3 +351,14 @@ def test_any_jws_gets_a_token_or_a_refusal(header: Any, payload: bytes, signatur
         assert answer.is_success or refused(answer, answer.json()["error"]["code"])
         answer = client.post("/certificates:add", content=jws, params=VERSION)
         assert refused(answer, answer.json()["error"]["code"])
+
+
+def test_a_client_that_goes_away_is_no_error(capfd: pytest.CaptureFixture[str]) -> None:
+    head = "POST /attest/SgxEnclave?api-version=2020-10-01 HTTP/1.1\r\nHost: x\r\n"
+    head += "Authorization: Bearer lab\r\nContent-Length: 1000\r\n\r\n{"
+    with running(attestation_app(service())) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(head.encode())
+        assert httpx.get(f"{url}/certs").is_success
+    assert capfd.readouterr().err == ""
