@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Annotated
@@ -49,6 +49,8 @@ def serve(
     directory = Path(out or mkdtemp(prefix="tee-sim-"))
     try:
         from tee_sim.services.maa_http import serving
+        from tee_sim.services.pcs import create_app
+        from tee_sim.services.running import running
 
         service, intel = _service(isolated or [], collateral, root, seed)
     except ModuleNotFoundError as error:
@@ -59,18 +61,12 @@ def serve(
         if ca:
             typer.echo(f"trust its CA: {ca.resolve()}")
         if collateral is None:
-            typer.echo(f"collateral service: {stack.enter_context(_pcs(intel, pcs_port))}")
+            pcs = running(create_app(intel, lambda: int(time.time())), port=pcs_port)
+            typer.echo(f"collateral service: {stack.enter_context(pcs)}")
             (directory / "root.der").write_bytes(intel.root_der)
             typer.echo(f"trust its root: {(directory / 'root.der').resolve()}")
         sys.stdout.flush()
         threading.Event().wait()
-
-
-def _pcs(intel: SimulatedIntel, port: int) -> AbstractContextManager[str]:
-    from tee_sim.services.pcs import create_app
-    from tee_sim.services.running import running
-
-    return running(create_app(intel, lambda: int(time.time())), port=port)
 
 
 def _service(

@@ -208,19 +208,17 @@ def parse_policy(text: str) -> Policy:
 
 def _unexpected(text: str, error: Any) -> PolicyParsingError:
     """What stands where something else was expected."""
-    is_token = isinstance(error, UnexpectedToken)
-    expected = sorted(error.accepts or error.expected if is_token else error.allowed or ())
-    wanted = f": expected {', '.join(name.strip('_') for name in expected)}"
-    if is_token and error.token.type == "$END":
+    token = error.token if isinstance(error, UnexpectedToken) else None
+    names = error.allowed if token is None else error.accepts or error.expected
+    wanted = ", ".join(name.strip("_") for name in sorted(names or ()))
+    if token is not None and token.type == "$END":
         lines = text.split("\n")
         at = len(lines), len(lines[-1]) + 1
-        return PolicyParsingError(f"the policy ends too early{wanted}", *at)
-    rest = text[error.pos_in_stream :]
-    word = re.match(r"\w*", rest)
-    found = f"unexpected '{(word and word[0]) or rest[0]:.40}'"
-    if rest.startswith("("):
-        wanted = "; functions are not simulated"
-    return PolicyParsingError(found + wanted, error.line, error.column)
+        return PolicyParsingError(f"the policy ends too early: expected {wanted}", *at)
+    word = re.findall(r"\w+|.", text[error.pos_in_stream :][:40], re.DOTALL)[0]
+    hint = "; functions are not simulated" if word == "(" else ""
+    what = f"unexpected '{word}': expected {wanted}{hint}"
+    return PolicyParsingError(what, error.line, error.column)
 
 
 @cache

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceRequestError
+from azure.core.exceptions import HttpResponseError, ServiceRequestError
 from azure.security.attestation import (
     AttestationClient,
     AttestationPolicyToken,
@@ -314,14 +314,6 @@ def test_certificates_are_listed_added_and_removed(isolated: Lab) -> None:
         assert result.certificate_resolution == "IsAbsent"
     refuse("InvalidOperation", "has to sign", owner.set_policy, "SgxEnclave", PERMIT_ALL)
     refuse("InvalidOperation", "last", deputy.remove_policy_management_certificate, new)
-
-
-def test_a_login_is_asked_for(tmp_path: Path) -> None:
-    with lab(tmp_path, logins=["secret"]) as found:
-        with pytest.raises(ClientAuthenticationError, match="bearer token") as refusal:
-            found.client().attest_sgx_enclave(quote())
-        assert refusal.value.error.code == "Unauthorized"
-        assert found.client().get_open_id_metadata()
 
 
 def test_fifty_clients_at_the_same_time(aad: Lab) -> None:
