@@ -34,7 +34,7 @@ from services.lab import (
     report,
 )
 from tee_sim.abi.sgx import AttributeFlags, Attributes
-from tee_sim.services.claims import DEFAULT_POLICY
+from tee_sim.services.claims import DEFAULT_POLICY, DEPRECATED, OWN_CLAIMS
 from tee_sim.services.tokens import jwk
 
 KINDS = pytest.mark.parametrize("kind", ["SgxEnclave", "OpenEnclave"])
@@ -80,6 +80,7 @@ def test_binary_runtime_data_is_enclave_held_data(aad: Lab, kind: str) -> None:
     sent = evidence if kind == "SgxEnclave" else report(evidence)
     assert body["x-ms-sgx-collateral"]["quotehash"] == hashlib.sha256(sent).hexdigest()
     assert body["x-ms-sgx-report-data"] == hashlib.sha256(b"\0\xffkey").hexdigest() + "00" * 32
+    assert set(body) <= OWN_CLAIMS | set(DEPRECATED.values())
     old = {name: value for name, value in body.items() if "x-ms-" not in name}
     assert old["aas-ehd"] == old["maa-ehd"] == body["x-ms-sgx-ehd"]
     assert old["maa-attestationcollateral"] == body["x-ms-sgx-collateral"]

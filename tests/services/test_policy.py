@@ -118,6 +118,7 @@ MADE = "AttestationPolicy"
         ('=> issue(type="level", value=100);', [("level", 100, MADE)]),
         ('=> issue(type="level", value=-1);', [("level", -1, MADE)]),
         ('=> issue(type="ok", value=true);', [("ok", True, MADE)]),
+        ('=> issue(type="", value="");', [("", "", MADE)]),
         (r'=> issue(type="q", value="say \"no\" to C:\\");', [("q", 'say "no" to C:\\', MADE)]),
         ('c:[type=="svn"] => issue(type="is", value=c.value);', [("is", 3, MADE)]),
         ('c:[type=="svn"] => issue(type="is", value=c.valueType);', [("is", "Integer", MADE)]),
