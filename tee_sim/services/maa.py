@@ -199,7 +199,7 @@ class AttestationService:
         return {"keys": [jwk(self.signer.certificate, kid=self.signer.kid)]}
 
     def metadata(self) -> dict[str, Any]:
-        """What OpenID Connect Discovery asks for."""
+        """What OpenID Connect Discovery asks for; the values are unverified, the names are not."""
         return {
             "issuer": self.issuer,
             "jwks_uri": f"{self.issuer}/certs",

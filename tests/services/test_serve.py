@@ -57,6 +57,10 @@ def refused(*arguments: str) -> str:
     return result.stderr
 
 
+def test_help_has_examples() -> None:
+    assert "Examples:" in CliRunner().invoke(app, ["serve", "--help"]).stdout
+
+
 def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
