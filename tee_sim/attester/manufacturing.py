@@ -27,14 +27,14 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tee_sim.abi.sgx import AttributeFlags, Attributes, KeyName
+from tee_sim.abi.sgx import AttributeFlags, Attributes, AttributesMask, KeyName
 from tee_sim.attest.certificates import CA, P256_ORDER
 from tee_sim.attest.intel import SimulatedIntel
 from tee_sim.checks import PATCH_LEVEL
 from tee_sim.errors import UsageError
 from tee_sim.monitors.sgx.keys import KeyDependencies, cmac, derive
 from tee_sim.monitors.sgx.processor import SGX, VENDOR_HASH, cpusvn
-from tee_sim.platform import Platform
+from tee_sim.platform import ALL_BITS, Platform
 from tee_sim.sdk.sources import find, read
 
 PCEID = bytes(2)
@@ -96,13 +96,13 @@ def provisioning_key(sgx: SGX, version: bytes, isvsvn: int) -> bytes:
         version: CPUSVN, 16 bytes.
         isvsvn: of the PCE.
     """
-    mask = AttributeFlags.of((1 << 64) - 1).with_(mode64bit=False)
+    mask = AttributesMask(flags=ALL_BITS & ~AttributeFlags(mode64bit=True), xfrm=0)
     record = KeyDependencies(
         keyname=KeyName.PROVISION,
         isvprodid=read(find("pce")).config.isvprodid,
         isvsvn=isvsvn,
         attributes=Attributes(flags=AttributeFlags(init=True, provisionkey=True), xfrm=0).pack(),
-        attributemask=mask.to_bytes(8, "little") + bytes(8),
+        attributemask=mask.pack(),
         cpusvn=version,
         mrsigner=VENDOR_HASH,
     )
