@@ -10,14 +10,11 @@ Source: Intel SGX and TDX Provisioning Certification Service API, version 4: its
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from tee_sim.attest.fields import Fields, json_object
 from tee_sim.errors import LayoutError
-
-MOST_JSON = 16 << 20
-"""Longest JSON text, in characters, that is read; Intel's longest list is 300 KiB."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +53,14 @@ class Collateral:
             LayoutError: it is no JSON object of that form.
         """
         data = json_object(text, "collateral")
+        given = Fields(data, "collateral")
         values: dict[str, Any] = {}
         for field in fields(cls):
-            value = data.get(field.name)
-            if value is None and field.name == "pck_certificate_chain":
+            if field.name == "pck_certificate_chain" and data.get(field.name) is None:
                 continue
-            if not isinstance(value, str):
-                what = "missing" if value is None else f"{type(value).__name__}, not text"
-                raise LayoutError(f"collateral: {field.name} is {what}")
-            values[field.name] = value
+            values[field.name] = value = given.text(field.name)
             if field.type == "bytes":
-                try:
-                    values[field.name] = bytes.fromhex(value)
-                except ValueError:
-                    raise LayoutError(f"collateral: {field.name} is not hexadecimal") from None
+                values[field.name] = given.hex(field.name, len(value) // 2)
         return cls(**values)
 
     def to_json(self) -> str:
@@ -81,18 +72,22 @@ class Collateral:
         return json.dumps(plain, indent=2)
 
 
-def json_object(text: str | bytes, what: str) -> Mapping[str, Any]:
-    """A JSON text that holds an object.
+def signed_part(answer: str, name: str) -> tuple[str, bytes]:
+    """The exact text that is signed in an answer of Intel's service, and the signature.
+
+    Args:
+        answer: ``{"tcbInfo": {...}, "signature": "..."}``, or with another name.
+        name: ``tcbInfo`` or ``enclaveIdentity``.
 
     Raises:
-        LayoutError: it does not, or it is too long or too deep.
+        LayoutError: the answer is not of that form.
     """
-    if len(text) > MOST_JSON:
-        raise LayoutError(f"{what}: more than {MOST_JSON >> 20} MiB")
+    fields = Fields(json_object(answer, "answer"), "answer")
+    fields.child(name)
+    signature = fields.hex("signature", 64)
+    start = answer.index("{", answer.index(f'"{name}"'))
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-        raise LayoutError(f"{what}: no JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise LayoutError(f"{what}: a JSON {type(data).__name__}, not an object")
-    return data
+        _, end = json.JSONDecoder().raw_decode(answer, start)
+    except ValueError:
+        raise LayoutError(f"answer: '{name}' is not where it should be") from None
+    return answer[start:end], signature
