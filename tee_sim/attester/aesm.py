@@ -6,15 +6,16 @@ is trusted by nobody: it may refuse to serve, and can do no more.
 
 ::
 
-    application enclave          quoting service (host)          QE                      PCE
-                                 my_target                                               -> target
-                                 make_key(target of the PCE)     -> report
-                                 certify(report, TCB)                                    -> signature
-                                 certified(signature, chain)     keeps them
+    application enclave         quoting service (host)         QE                   PCE
+                                my_target                                           -> target
+                                make_key(target of the PCE)    -> report
+                                certify(report, TCB)                                -> signature
+                                certified(signature, chain)    keeps them
     oe_get_evidence
-      "whom do I report to?" ->  target of the QE
+      whom do I report to?  ->  target of the QE
       EREPORT
-      "quote this report"    ->  get_quote(report)               checks, signs -> quote
+      quote this report     ->  get_quote(report)              checks, signs
+                                                               -> quote
 
 Source: Intel SGX ECDSA QuoteLibReference, "Quote Generation".
 """
@@ -67,7 +68,7 @@ class QuotingService:
         certified = self._intel.certified(ppid, PCEID)
         reached = [pck for pck in certified if not is_beyond(pck.cpusvn, current)]
         if not reached:
-            raise UsageError("this vendor does not know the processor: manufacture(platform, intel)")
+            raise UsageError("the vendor does not know this processor: manufacture() it first")
         self.pck = reached[0]
         signature = self.pce.certify(report, self.pck.cpusvn, self.pck.pcesvn)
         self.chain = certified[self.pck] + self._intel.issuer_chain(self.pck.ca)
@@ -75,7 +76,7 @@ class QuotingService:
         self.quote_size = FIXED_SIZE + len(self.chain)
 
     def _launch(self, name: str) -> DeployedEnclave:
-        """One of the vendor's enclaves, by the user whom the kernel grants the provisioning keys."""
+        """One of the vendor's enclaves, by the user who may have the provisioning keys."""
         platform, program = self._platform, self._platform.build(name)
         identity = replace(program.identity, provisionkey=True)
         sigstruct = sign(

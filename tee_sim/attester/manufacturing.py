@@ -25,10 +25,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tee_sim.abi.sgx import AttributeFlags, Attributes, AttributesMask, KeyName
-from tee_sim.attest.certificates import CA, P256_ORDER
+from tee_sim.attest.certificates import CA, P256_ORDER, public_bytes
 from tee_sim.attest.intel import SimulatedIntel
 from tee_sim.checks import PATCH_LEVEL
 from tee_sim.errors import UsageError
@@ -71,13 +70,13 @@ def manufacture(platform: Platform, intel: SimulatedIntel) -> bytes:
     """
     sgx = platform.monitor
     if not isinstance(sgx, SGX):
-        raise UsageError(f"{platform.tee.name} is no platform of Intel's SGX; there are {[*MODELS]}")
+        raise UsageError(f"{platform.tee.name} has no SGX; there are: {', '.join(MODELS)}")
     model, isvsvn = MODELS[platform.tee.name], read(find("pce")).config.isvsvn
     ppid = cmac(provisioning_key(sgx, bytes(16), 0), bytes(16))
     for level in range(PATCH_LEVEL + 1):
         key = derive_key(provisioning_key(sgx, cpusvn(level), isvsvn), b"PAK_KEY_DER")
         intel.certify(
-            key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:],
+            public_bytes(key.public_key()),
             ppid=ppid,
             cpusvn=cpusvn(level),
             pcesvn=isvsvn,

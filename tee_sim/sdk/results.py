@@ -27,9 +27,9 @@ MEANING = {
     "OE_OUT_OF_MEMORY": "the enclave's heap is full",
     "OE_UNEXPECTED": "something happened that the program, or its runtime, did not expect",
     "OE_NOT_FOUND": "the enclave has no function with this number",
-    "OE_SERVICE_UNAVAILABLE": "the host has no quoting service: attester.QuotingService installs it",
-    "OE_VERIFY_FAILED_AES_CMAC_MISMATCH": "no enclave on this processor made that report for this one",
-    "OE_CONSTRAINT_FAILED": "the enclave that asks has not the provisioning keys (PROVISIONKEY)",
+    "OE_SERVICE_UNAVAILABLE": "the host has no quoting service: attester.QuotingService is one",
+    "OE_VERIFY_FAILED_AES_CMAC_MISMATCH": "no enclave here made this report for this enclave",
+    "OE_CONSTRAINT_FAILED": "the enclave that asks may not have the provisioning keys",
     "OE_INTEGER_OVERFLOW": "a size computed from the arguments is too large",
 }
 """What the commonest codes mean when they come from our runtime."""

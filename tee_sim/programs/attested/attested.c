@@ -10,45 +10,48 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NONCE 32
+#define NONCE 64 /* the longest */
 #define KEY 64
-#define LEAST (KEY + 12 + 16) /* of a message: sender's key, IV, tag; then as many bytes as the secret */
+#define TAG 16
+#define SECRET 256 /* the longest */
 
+/* The formats of all platforms; each has one of them. */
+static const oe_uuid_t formats[] = {OE_FORMAT_UUID_SGX_ECDSA};
 static const oe_uuid_t local = OE_FORMAT_UUID_SGX_LOCAL_ATTESTATION;
-static const oe_uuid_t remote = OE_FORMAT_UUID_SGX_ECDSA;
 
 static uint8_t secret_key[32], public_key[KEY];
 static bool has_key;
-uint8_t attested_secret[256]; /* what was received; global, so that a host can look where it lies */
+uint8_t attested_secret[SECRET]; /* what was received; global, so that a host can look where it lies */
 
-oe_result_t make_key(uint8_t* out)
+static oe_result_t make_key(void)
 {
     uint8_t seed[40];
-    oe_result_t result = oe_random(seed, sizeof seed);
+    oe_result_t result = has_key ? OE_OK : oe_random(seed, sizeof seed);
 
-    if (result != OE_OK)
+    if (has_key || result != OE_OK)
         return result;
     tee_p256_secret(seed, secret_key);
     tee_wipe(seed, sizeof seed);
     has_key = tee_p256_public(secret_key, public_key);
-    memcpy(out, public_key, KEY);
     return has_key ? OE_OK : OE_CRYPTO_ERROR;
 }
 
-static oe_result_t prove(const oe_uuid_t* format, const uint8_t* nonce, const void* target,
-                         size_t target_size, uint8_t* evidence, uint32_t capacity, uint32_t* size)
+static oe_result_t prove(const oe_uuid_t* format, const uint8_t* nonce, size_t nonce_size,
+                         const void* target, size_t target_size, uint8_t* evidence,
+                         uint32_t capacity, uint32_t* size)
 {
     uint8_t claims[NONCE + KEY], *made;
     size_t made_size;
 
-    if (!has_key)
-        return OE_PUBLIC_KEY_NOT_FOUND;
-    memcpy(claims, nonce, NONCE);
-    memcpy(claims + NONCE, public_key, KEY);
-    oe_result_t result = oe_attester_initialize();
+    if (nonce_size > NONCE)
+        return OE_INVALID_PARAMETER;
+    oe_result_t result = make_key();
+    memcpy(claims, nonce, nonce_size);
+    memcpy(claims + nonce_size, public_key, KEY);
     if (result == OE_OK)
-        result = oe_get_evidence(format, 0, claims, sizeof claims, target, target_size, &made,
-                                 &made_size, NULL, NULL);
+        result = oe_get_evidence(format, OE_EVIDENCE_FLAGS_EMBED_FORMAT_ID, claims,
+                                 nonce_size + KEY, target, target_size, &made, &made_size, NULL,
+                                 NULL);
     if (result != OE_OK)
         return result;
     *size = (uint32_t)made_size;
@@ -60,27 +63,37 @@ static oe_result_t prove(const oe_uuid_t* format, const uint8_t* nonce, const vo
     return result;
 }
 
-oe_result_t attest(const uint8_t* nonce, uint8_t* evidence, uint32_t capacity, uint32_t* size)
+oe_result_t attest(const uint8_t* nonce, uint32_t nonce_size, uint8_t* evidence, uint32_t capacity,
+                   uint32_t* size)
 {
-    return prove(&remote, nonce, NULL, 0, evidence, capacity, size);
+    oe_uuid_t format;
+    oe_result_t result = oe_attester_initialize();
+
+    if (result == OE_OK)
+        result = oe_attester_select_format(formats, sizeof formats / sizeof *formats, &format);
+    if (result != OE_OK)
+        return result;
+    return prove(&format, nonce, nonce_size, NULL, 0, evidence, capacity, size);
 }
 
-oe_result_t attest_to(const uint8_t* target, const uint8_t* nonce, uint8_t* evidence,
-                      uint32_t capacity, uint32_t* size)
+oe_result_t attest_to(const uint8_t* target, const uint8_t* nonce, uint32_t nonce_size,
+                      uint8_t* evidence, uint32_t capacity, uint32_t* size)
 {
-    return prove(&local, nonce, target, 512, evidence, capacity, size);
+    return prove(&local, nonce, nonce_size, target, 512, evidence, capacity, size);
 }
 
+/* The message: the sender's key for this one time, a tag, and as many bytes as the secret has. */
 oe_result_t receive(const uint8_t* message, uint32_t size, uint8_t* digest)
 {
     static const char purpose[] = "tee_sim secret release";
-    const uint8_t *iv = message + KEY, *tag = iv + 12, *ciphertext = tag + 16;
+    const uint8_t iv[12] = {0}; /* the key serves once */
+    const uint8_t *tag = message + KEY, *ciphertext = tag + TAG;
     uint8_t shared[32], key[16], info[sizeof purpose - 1 + 2 * KEY];
-    size_t length = size - LEAST;
+    size_t length = size - KEY - TAG;
 
     if (!has_key)
         return OE_PUBLIC_KEY_NOT_FOUND;
-    if (size < LEAST || length > sizeof attested_secret)
+    if (size < KEY + TAG || length > SECRET)
         return OE_INVALID_PARAMETER;
     if (!tee_p256_shared(secret_key, message, shared))
         return OE_CRYPTO_ERROR;
@@ -89,8 +102,7 @@ oe_result_t receive(const uint8_t* message, uint32_t size, uint8_t* digest)
     memcpy(info + sizeof purpose - 1, message, KEY);
     memcpy(info + sizeof purpose - 1 + KEY, public_key, KEY);
     tee_hkdf_sha256(shared, sizeof shared, info, sizeof info, key, sizeof key);
-    bool opened =
-        tee_aes_gcm_open(key, iv, "", 0, ciphertext, length, tag, attested_secret);
+    bool opened = tee_aes_gcm_open(key, iv, "", 0, ciphertext, length, tag, attested_secret);
     tee_wipe(shared, sizeof shared);
     tee_wipe(key, sizeof key);
     if (!opened)
@@ -112,11 +124,9 @@ oe_result_t verify(const uint8_t* evidence, uint32_t size, const uint32_t* time,
 {
     oe_datetime_t now = {time[0], time[1], time[2], time[3], time[4], time[5]};
     oe_policy_t policy = {OE_POLICY_ENDORSEMENTS_TIME, &now, sizeof now};
-    /* A report of this processor is shorter than any quote. */
-    const oe_uuid_t* format = size < 1000 ? &local : &remote;
     oe_claim_t* claims;
     size_t count;
-    oe_result_t result = oe_verify_evidence(format, evidence, size, NULL, 0, &policy, time[0] != 0,
+    oe_result_t result = oe_verify_evidence(NULL, evidence, size, NULL, 0, &policy, time[0] != 0,
                                             &claims, &count);
 
     if (result != OE_OK)
@@ -126,7 +136,8 @@ oe_result_t verify(const uint8_t* evidence, uint32_t size, const uint32_t* time,
     memcpy(attributes, find(claims, count, OE_CLAIM_ATTRIBUTES)->value, sizeof *attributes);
     const oe_claim_t* custom = find(claims, count, OE_CLAIM_CUSTOM_CLAIMS_BUFFER);
     if (custom)
-        memcpy(custom_claims, custom->value, custom->value_size < 96 ? custom->value_size : 96);
+        memcpy(custom_claims, custom->value,
+               custom->value_size < NONCE + KEY ? custom->value_size : NONCE + KEY);
     oe_free_claims(claims, count);
     return OE_OK;
 }

@@ -165,7 +165,7 @@ static bool read_pem(const char** pem, size_t* size, uint8_t* der, size_t* der_s
 
 oe_result_t tee_chain_verify(const char* pem, size_t size, const char* at, uint8_t key[64])
 {
-    static const uint8_t root_key[64] = VENDOR_ROOT_KEY;
+    static const uint8_t vendor_key[64] = VENDOR_ROOT_KEY;
     certificate_t chain[CHAIN];
     oe_result_t result = OE_OK;
     uint8_t* der = malloc(CHAIN * MOST);
@@ -177,7 +177,7 @@ oe_result_t tee_chain_verify(const char* pem, size_t size, const char* at, uint8
         if (!read_pem(&pem, &size, der + i * MOST, &der_size) ||
             !parse((span_t){der + i * MOST, der_size}, &chain[i]))
             result = OE_MISSING_CERTIFICATE_CHAIN;
-    if (result == OE_OK && memcmp(chain[CHAIN - 1].key.at, root_key, sizeof root_key))
+    if (result == OE_OK && memcmp(chain[CHAIN - 1].key.at, vendor_key, sizeof vendor_key))
         result = OE_QUOTE_VERIFICATION_ERROR;
     for (size_t i = 0; i < CHAIN && result == OE_OK; i++)
         result = check(&chain[i], &chain[i + 1 < CHAIN ? i + 1 : i], at);

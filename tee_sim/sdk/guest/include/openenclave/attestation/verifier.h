@@ -23,7 +23,7 @@ oe_result_t oe_verifier_shutdown(void);
  * (OE_UNSUPPORTED): OE_OK says nothing about a platform's updates. Real Open Enclave goes on from there
  * with Intel's quote verification library.
  *
- * `stack_pages = 16` in program.toml. */
+ * `stack_pages = 8` in program.toml. */
 oe_result_t oe_verify_evidence(const oe_uuid_t* format_id, const uint8_t* evidence_buffer,
                                size_t evidence_buffer_size, const uint8_t* endorsements_buffer,
                                size_t endorsements_buffer_size, const oe_policy_t* policies,
