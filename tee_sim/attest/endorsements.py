@@ -75,7 +75,7 @@ class Level:
         """
         known("TCB status", status, STATUSES)
         known("SVN", svns, self.svns, " here")
-        new = {name: (v,) if isinstance(v, int) else tuple(v) for name, v in svns.items()}
+        new = {name: tuple(v) if isinstance(v, bytes) else (v,) for name, v in svns.items()}
         for name, values in new.items():
             old = self.svns[name]
             if len(values) != len(old) or any(svn not in range(0x10000) for svn in values):
@@ -86,7 +86,7 @@ class Level:
             raise UsageError(
                 "no SVN rises: nothing is fixed; raise one, or say what status= remains"
             )
-        left = () if status == "UpToDate" else (advisory,)
+        left = () if status == "UpToDate" else (*self.advisories, advisory)
         return Level({**self.svns, **new}, date, status, left)
 
 

@@ -14,7 +14,16 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tee_sim.attest.certificates import CA, PCK, PCK_PROFILES, PROFILES, Authority, pem, public_key
+from tee_sim.attest.certificates import (
+    CA,
+    PCK,
+    PCK_PROFILES,
+    PROFILES,
+    Authority,
+    pem,
+    public_key,
+    sign,
+)
 from tee_sim.attest.collateral import Collateral
 from tee_sim.attest.endorsements import IDENTITIES, LEVELS, TDX_MODULES, TEE, Advisory, Level, iso
 from tee_sim.errors import UsageError, known
@@ -53,29 +62,12 @@ class SimulatedIntel:
         self._advisories: list[Advisory] = []
         self._revoked: dict[str, dict[int, int]] = {name: {} for name in PROFILES}
 
-    def certify(
-        self,
-        pck_public_key: bytes,
-        *,
-        ppid: bytes,
-        cpusvn: bytes,
-        pcesvn: int,
-        fmspc: bytes,
-        pceid: bytes,
-        ca: CA = "processor",
-        **configuration: bool,
-    ) -> str:
+    def certify(self, pck_public_key: bytes, **platform: Any) -> str:
         """Certify the key that a platform has at one raw TCB.
 
         Args:
             pck_public_key: x || y, 64 bytes.
-            ppid: 16 bytes; `PCK` explains this and what follows.
-            cpusvn: 16 bytes.
-            pcesvn: 0-65535.
-            fmspc: 6 bytes.
-            pceid: 2 bytes.
-            ca: ``processor`` for client platforms, ``platform`` for servers.
-            configuration: of a server.
+            platform: what the certificate says: the attributes of `PCK`, by name.
 
         Returns:
             PEM: the PCK certificate, its CA's and the root's.
@@ -86,9 +78,9 @@ class SimulatedIntel:
         Simplified: Intel derives the platform's keys itself, from what it burnt into the fuses;
         here the platform tells its public key.
         """
-        pck = PCK(ppid, cpusvn, pcesvn, pceid, fmspc, ca, **configuration)
-        key, authority = public_key(pck_public_key), self._authorities[ca]
-        self._certified[pck] = authority.issue(PCK_PROFILES[ca], key, pck.extension())
+        pck = PCK(**platform)
+        key, authority = public_key(pck_public_key), self._authorities[pck.ca]
+        self._certified[pck] = authority.issue(PCK_PROFILES[pck.ca], key, pck.extension())
         return pem(self._certified[pck]) + authority.chain
 
     def certified(self, ppid: bytes, pceid: bytes) -> dict[PCK, str]:
@@ -266,7 +258,7 @@ class SimulatedIntel:
         data |= {"tcbEvaluationDataNumber": number, **about}
         data["tcbLevels"] = [level.to_json(tee) for level in levels]
         text = json.dumps(data, separators=(",", ":"))
-        return text, self._authorities["signing"].sign(text.encode())
+        return text, sign(self._authorities["signing"].key, text.encode())
 
 
 def _require_time(at: int) -> int:
