@@ -217,7 +217,9 @@ class _Reader:
     """Takes bytes from the front of a buffer."""
 
     def __init__(self, data: bytes, what: str) -> None:
-        self.rest, self._what = bytes(data), what
+        if not isinstance(data, bytes):
+            raise LayoutError(f"{what}: {type(data).__name__}, not bytes")
+        self.rest, self._what = data, what
 
     def take(self, size: int) -> bytes:
         if size > len(self.rest):

@@ -16,6 +16,12 @@ from typing import Any, Self
 from tee_sim.attest.fields import Fields, json_object
 from tee_sim.errors import LayoutError
 
+_TYPES: dict[Any, tuple[type, ...]] = {
+    "str": (str,),
+    "bytes": (bytes,),
+    "str | None": (str, type(None)),
+}
+
 
 @dataclass(frozen=True)
 class Collateral:
@@ -45,6 +51,11 @@ class Collateral:
     qe_identity_signature: bytes
     pck_certificate_chain: str | None = None
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not isinstance(value := getattr(self, field.name), _TYPES[field.type]):
+                raise LayoutError(f"collateral: {field.name} is {type(value).__name__}")
+
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """Read the JSON form; names that it does not know are ignored.
@@ -52,24 +63,19 @@ class Collateral:
         Raises:
             LayoutError: it is no JSON object of that form.
         """
-        data = json_object(text, "collateral")
-        given = Fields(data, "collateral")
+        given = Fields(json_object(text, "collateral"), "collateral")
         values: dict[str, Any] = {}
         for field in fields(cls):
-            if field.name == "pck_certificate_chain" and data.get(field.name) is None:
-                continue
-            values[field.name] = value = given.text(field.name)
-            if field.type == "bytes":
-                values[field.name] = given.hex(field.name, len(value) // 2)
+            if field.name != "pck_certificate_chain" or given.data.get(field.name) is not None:
+                read = given.hex if field.type == "bytes" else given.text
+                values[field.name] = read(field.name)
         return cls(**values)
 
     def to_json(self) -> str:
         """The JSON form, one field on a line."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        if self.pck_certificate_chain is None:
-            del values["pck_certificate_chain"]
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
         plain = {k: v.hex() if isinstance(v, bytes) else v for k, v in values.items()}
-        return json.dumps(plain, indent=2)
+        return json.dumps({k: v for k, v in plain.items() if v is not None}, indent=2)
 
 
 def signed_part(answer: str, name: str) -> tuple[str, bytes]:
@@ -82,12 +88,11 @@ def signed_part(answer: str, name: str) -> tuple[str, bytes]:
     Raises:
         LayoutError: the answer is not of that form.
     """
-    fields = Fields(json_object(answer, "answer"), "answer")
-    fields.child(name)
-    signature = fields.hex("signature", 64)
-    start = answer.index("{", answer.index(f'"{name}"'))
+    given = Fields(json_object(answer, "answer"), "answer")
+    given.child(name)
     try:
-        _, end = json.JSONDecoder().raw_decode(answer, start)
+        start = answer.index("{", answer.index(f'"{name}"'))
+        end = json.JSONDecoder().raw_decode(answer, start)[1]
     except ValueError:
-        raise LayoutError(f"answer: '{name}' is not where it should be") from None
-    return answer[start:end], signature
+        raise given.wrong(name, "is not where it should be") from None
+    return answer[start:end], given.hex("signature", 64)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from tee_sim.errors import LayoutError
 
 MOST_JSON = 16 << 20
-"""Longest JSON text, in characters, that is read; Intel's longest is about 300,000."""
+"""Longest JSON text that is read; Intel's longest is about 300,000 characters."""
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+_HEX = re.compile("[0-9A-Fa-f]*")
 
 
 def json_object(text: str | bytes, what: str) -> dict[str, Any]:
@@ -34,47 +34,42 @@ def json_object(text: str | bytes, what: str) -> dict[str, Any]:
 
 
 class Fields:
-    """The fields of one object.
+    """The fields of ``data``, an object that messages call ``what``."""
 
-    Args:
-        data: the object.
-        what: what it is called in messages.
-    """
+    def __init__(self, data: dict[str, Any], what: str) -> None:
+        self.data, self._what = data, what
 
-    def __init__(self, data: Mapping[str, Any], what: str) -> None:
-        self._data, self._what = data, what
-
-    def has(self, name: str) -> bool:
-        """Whether there is such a field."""
-        return name in self._data
+    def wrong(self, name: str, why: str) -> LayoutError:
+        """The error that a field is."""
+        return LayoutError(f"{self._what}: '{name}' {why}")
 
     def _get(self, name: str, kind: type[Any]) -> Any:
-        if name not in self._data:
-            raise LayoutError(f"{self._what}: no '{name}'")
-        value = self._data[name]
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise LayoutError(f"{self._what}: '{name}' is no {kind.__name__}")
+        value = self.data.get(name)
+        if type(value) is not kind:
+            raise self.wrong(name, f"is no {kind.__name__}" if name in self.data else "is missing")
         return value
 
     def text(self, name: str, *allowed: str) -> str:
         """A string; if any are given, one of those that are allowed."""
         value: str = self._get(name, str)
         if allowed and value not in allowed:
-            raise LayoutError(f"{self._what}: '{name}' is {value[:40]!r}, none of {allowed}")
+            raise self.wrong(name, f"is {value[:40]!r}, none of {', '.join(allowed)}")
         return value
 
-    def number(self, name: str, most: int) -> int:
+    def number(self, name: str, most: int = 0xFFFF) -> int:
         """An integer from 0 to ``most``."""
         value: int = self._get(name, int)
         if not 0 <= value <= most:
-            raise LayoutError(f"{self._what}: '{name}' is not in 0-{most}")
+            raise self.wrong(name, f"is not in 0-{most}")
         return value
 
-    def hex(self, name: str, size: int) -> bytes:
+    def hex(self, name: str, size: int | None = None) -> bytes:
         """That many bytes, in hexadecimal."""
         value = self._get(name, str)
-        if len(value) != 2 * size or not re.fullmatch("[0-9A-Fa-f]*", value):
-            raise LayoutError(f"{self._what}: '{name}' is not {size} bytes in hexadecimal")
+        if not _HEX.fullmatch(value) or len(value) != 2 * (
+            len(value) // 2 if size is None else size
+        ):
+            raise self.wrong(name, f"is not {size or 'whole'} bytes in hexadecimal")
         return bytes.fromhex(value)
 
     def date(self, name: str) -> int:
@@ -85,24 +80,22 @@ class Fields:
                 return int(datetime.fromisoformat(value).timestamp())
         except ValueError:
             pass
-        raise LayoutError(f"{self._what}: '{name}' is no date")
+        raise self.wrong(name, "is no date")
 
     def child(self, name: str) -> Fields:
         """An object."""
         return Fields(self._get(name, dict), f"{self._what}.{name}")
 
-    def children(self, name: str, exactly: int | None = None) -> list[Fields]:
+    def children(self, name: str) -> list[Fields]:
         """An array of objects, not empty."""
         values = self._get(name, list)
-        if not values or (exactly is not None and len(values) != exactly):
-            raise LayoutError(f"{self._what}: '{name}' has {len(values)} entries")
-        if not all(isinstance(value, dict) for value in values):
-            raise LayoutError(f"{self._what}: '{name}' holds what is no object")
-        return [Fields(value, f"{self._what}.{name}[{n}]") for n, value in enumerate(values)]
+        if not values or not all(isinstance(value, dict) for value in values):
+            raise self.wrong(name, "is empty, or holds what is no object")
+        return [Fields(value, f"{self._what}.{name}") for value in values]
 
     def texts(self, name: str) -> tuple[str, ...]:
         """An array of strings; none if the field is missing."""
-        values = self._get(name, list) if name in self._data else []
+        values = self._get(name, list) if name in self.data else []
         if not all(isinstance(value, str) for value in values):
-            raise LayoutError(f"{self._what}: '{name}' holds what is no string")
+            raise self.wrong(name, "holds what is no string")
         return tuple(values)

@@ -1,22 +1,25 @@
 """What a PCK certificate says about the platform: Intel's SGX extension.
 
+The extension is a sequence of pairs of object identifier and value, some of the values again such
+sequences. The identifiers are 1.2.840.113741.1.13.1, and one or two numbers more.
+
 Source: Intel SGX PCK Certificate and Certificate Revocation List Profile Specification, "SGX
-Extensions". The extension is a sequence of pairs of object identifier and value; the identifiers
-are 1.2.840.113741.1.13.1 and one or two numbers more.
+Extensions".
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
-from tee_sim.errors import LayoutError, Truncated
+from tee_sim.errors import LayoutError
 
-_BOOLEAN, _INTEGER, _OCTETS, _OID, _ENUMERATED, _SEQUENCE = 0x01, 0x02, 0x04, 0x06, 0x0A, 0x30
-_ARC: Final = bytes.fromhex("2A864886F84D010D01")  # 1.2.840.113741.1.13.1
+_BOOLEAN, _INTEGER, _OCTETS, _ENUMERATED, _SEQUENCE = 0x01, 0x02, 0x04, 0x0A, 0x30
+_ARC: Final = bytes.fromhex("2A864886F84D010D01")
 SGX_TYPES: Final = ("Standard", "Scalable", "ScalableWithIntegrity")
 
-Value: TypeAlias = tuple[int, bytes]
+_Values: TypeAlias = dict[bytes, tuple[int, bytes]]
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,7 @@ class PCK:
     Attributes:
         ppid: 16 bytes: which platform it is.
         components: 16 security versions, which the TCB levels are compared with.
-        pcesvn: security version of the provisioning certification enclave.
-        cpusvn: 16 bytes: the raw CPUSVN.
+        pcesvn: security version of the provisioning certification enclave (PCE).
         pceid: 2 bytes: which PCE.
         fmspc: 6 bytes: family, model, stepping, platform and custom SKU.
         sgx_type: one of `SGX_TYPES`.
@@ -40,7 +42,6 @@ class PCK:
     ppid: bytes
     components: tuple[int, ...]
     pcesvn: int
-    cpusvn: bytes
     pceid: bytes
     fmspc: bytes
     sgx_type: str
@@ -50,85 +51,78 @@ class PCK:
     smt_enabled: bool | None = None
 
     @classmethod
-    def parse(cls, extension: bytes | None) -> PCK:
+    def parse(cls, extension: bytes | None) -> Self:
         """Read the SGX extension, DER.
 
         Raises:
             LayoutError: it is missing or not as it should be.
         """
-        if extension is None:
+        outer = list(_elements(extension or b""))
+        if len(outer) != 1:
             raise LayoutError("PCK certificate: no SGX extension")
-        sequence, rest = _element(extension)
-        if rest:
-            raise LayoutError("SGX extension: bytes are left over after it")
-        top = _pairs(sequence)
-        tcb = _pairs(_get(top, 2))
-        kind = _number(top, _ENUMERATED, 5)
-        if kind >= len(SGX_TYPES):
-            raise LayoutError(f"SGX extension: type {kind} is unknown")
-        setup = _pairs(_get(top, 7)) if (7,) in top else {}
+        pairs = list(_pairs(outer[0][1]))
+        values = dict(pairs)
+        if len(values) != len(pairs):
+            raise LayoutError("SGX extension: an entry is there twice")
+        _octets(values, 16, 2, 18)  # CPUSVN: the components say the same, and count
+        kind = _number(values, _ENUMERATED, len(SGX_TYPES) - 1, 5)
+        flags = ((7, 1), (7, 2), (7, 3))
         return cls(
-            _octets(top, 16, 1),
-            tuple(_number(tcb, _INTEGER, 2, n, most=0xFF) for n in range(1, 17)),
-            _number(tcb, _INTEGER, 2, 17),
-            _octets(tcb, 16, 2, 18),
-            _octets(top, 2, 3),
-            _octets(top, 6, 4),
+            _octets(values, 16, 1),
+            tuple(_number(values, _INTEGER, 0xFF, 2, n) for n in range(1, 17)),
+            _number(values, _INTEGER, 0xFFFF, 2, 17),
+            _octets(values, 2, 3),
+            _octets(values, 6, 4),
             SGX_TYPES[kind],
-            _octets(top, 16, 6) if (6,) in top else None,
-            *(bool(_number(setup, _BOOLEAN, 7, n)) if (7, n) in setup else None for n in (1, 2, 3)),
+            _octets(values, 16, 6) if bytes([6]) in values else None,
+            *(
+                _number(values, _BOOLEAN, 0xFF, *f) > 0 if bytes(f) in values else None
+                for f in flags
+            ),
         )
 
 
-def _element(data: bytes) -> tuple[Value, bytes]:
-    """The DER element at the start of the data, and what follows it."""
-    if len(data) < 2:
-        raise Truncated("SGX extension: it ends within an element")
-    tag, size, start = data[0], data[1], 2
-    if size >= 0x80:
-        start += size - 0x80
-        size = int.from_bytes(data[2:start], "big")
-    if start + size > len(data):
-        raise Truncated(f"SGX extension: an element of {size} bytes reaches beyond its end")
-    return (tag, data[start : start + size]), data[start + size :]
+def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Tag and content of the DER elements that follow each other in the data."""
+    while data:
+        size, start = data[1] if len(data) > 1 else 0, 2
+        if size >= 0x80:
+            start += size - 0x80
+            size = int.from_bytes(data[2:start], "big")
+        if start + size > len(data):
+            raise LayoutError(f"SGX extension: an element of {size} bytes reaches beyond its end")
+        yield data[0], data[start : start + size]
+        data = data[start + size :]
 
 
-def _pairs(sequence: Value) -> dict[tuple[int, ...], Value]:
-    """Values by the numbers with which their identifiers go on after the extension's own."""
-    found: dict[tuple[int, ...], Value] = {}
-    rest = _content(sequence, _SEQUENCE)
-    while rest:
-        pair, rest = _element(rest)
-        oid, after = _element(_content(pair, _SEQUENCE))
-        value, after = _element(after)
-        name = _content(oid, _OID)
-        if not name.startswith(_ARC) or after or tuple(name[len(_ARC) :]) in found:
-            raise LayoutError(f"SGX extension: a wrong or repeated entry, identifier {name.hex()}")
-        found[tuple(name[len(_ARC) :])] = value
-    return found
+def _pairs(data: bytes, depth: int = 2) -> Iterator[tuple[bytes, tuple[int, bytes]]]:
+    """Values by the numbers with which their identifiers go on, those in sequences among them."""
+    for tag, sequence in _elements(data):
+        pair = list(_elements(sequence))
+        if tag != _SEQUENCE or len(pair) != 2 or not pair[0][1].startswith(_ARC):
+            raise LayoutError("SGX extension: an entry is no pair of identifier and value")
+        (_, identifier), value = pair
+        yield identifier[len(_ARC) :], value
+        if value[0] == _SEQUENCE and depth > 1:
+            yield from _pairs(value[1], depth - 1)
 
 
-def _content(value: Value, tag: int) -> bytes:
-    if value[0] != tag:
-        raise LayoutError(f"SGX extension: DER tag {value[0]:#x} where {tag:#x} should be")
-    return value[1]
+def _value(values: _Values, tag: int, name: tuple[int, ...]) -> bytes:
+    found = values.get(bytes(name))
+    if found is None or found[0] != tag:
+        raise LayoutError(f"SGX extension: no entry {'.'.join(map(str, name))} of DER tag {tag}")
+    return found[1]
 
 
-def _get(pairs: dict[tuple[int, ...], Value], *name: int) -> Value:
-    if name not in pairs:
-        raise LayoutError(f"SGX extension: no entry {'.'.join(map(str, name))}")
-    return pairs[name]
-
-
-def _octets(pairs: dict[tuple[int, ...], Value], size: int, *name: int) -> bytes:
-    data = _content(_get(pairs, *name), _OCTETS)
+def _octets(values: _Values, size: int, *name: int) -> bytes:
+    data = _value(values, _OCTETS, name)
     if len(data) != size:
         raise LayoutError(f"SGX extension: entry {name} has {len(data)} bytes, not {size}")
     return data
 
 
-def _number(pairs: dict[tuple[int, ...], Value], tag: int, *name: int, most: int = 0xFFFF) -> int:
-    number = int.from_bytes(_content(_get(pairs, *name), tag), "big", signed=tag == _INTEGER)
-    if not 0 <= number <= most:
-        raise LayoutError(f"SGX extension: entry {name} is {number}, not in 0-{most}")
+def _number(values: _Values, tag: int, most: int, *name: int) -> int:
+    number = int.from_bytes(_value(values, tag, name), "big")
+    if number > most:
+        raise LayoutError(f"SGX extension: entry {name} is {number}, above {most}")
     return number

@@ -21,6 +21,7 @@ from tee_sim.cli.attesting import attest
 from tee_sim.cli.calls import run
 from tee_sim.cli.files import inspect, measure
 from tee_sim.cli.tables import checks, matrix
+from tee_sim.cli.verify import verify
 from tee_sim.errors import BuildError, LayoutError, TeeSimError, UsageError
 
 __all__ = ["app", "main"]
@@ -83,6 +84,7 @@ app = typer.Typer(
         "checks",
         "measure vault",
         "run vault make_secret 1234 --platform sgx-mee",
+        "verify quote.bin --collateral collateral.json --at 1752919277",
     ),
 )
 app.command(
@@ -115,6 +117,13 @@ app.command(
         "attest my_program/ --nonce 00 --out old --patch-level 0 --at 1767225600",
     )
 )(attest)
+app.command(
+    epilog=examples(
+        "verify quote.bin --collateral collateral.json --at 1752919277",
+        "verify evidence.bin --collateral collateral.json --at 1752919277 --root root.der --json",
+        "verify quote.bin --collateral collateral.json --at 1752919277 --policy policy.toml",
+    ),
+)(verify)
 
 
 def _version(wanted: bool) -> None:
