@@ -6,7 +6,9 @@ import re
 import struct
 from base64 import b64encode
 from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -23,6 +25,7 @@ from tee_sim.attest.verifier import verify_evidence
 from tee_sim.attester import evidence_of
 from tee_sim.errors import EcallFailed, UsageError
 from tee_sim.monitors.sgx.processor import VENDOR_HASH
+from tee_sim.platform import DeployedEnclave
 from tee_sim.sdk.build import GUEST
 
 NONCE = b"a nonce"
@@ -320,3 +323,76 @@ def test_local_evidence_convinces_nobody_but_its_target_on_the_same_processor() 
     mismatch = "OE_VERIFY_FAILED_AES_CMAC_MISMATCH"
     assert refusal(local(here, here.reporter.my_target())) == mismatch
     assert refusal(local(there, here.attested.my_target())) == mismatch
+
+
+# Open Enclave's older form, and what its functions refuse
+
+WITNESS = Path(__file__).parent.parent / "programs" / "witness"
+
+
+@cache
+def witness() -> DeployedEnclave:
+    return server().host.create_enclave(WITNESS)
+
+
+def remote_report(data: bytes = b"said".ljust(64)) -> bytes:
+    made = witness().remote_report(data, 8192)
+    return bytes(made.report[: int.from_bytes(made.size, "little")])
+
+
+def test_an_older_report_is_a_quote_behind_another_header() -> None:
+    report = remote_report()
+    assert struct.unpack("<IIQ", report[:16]) == (1, 2, len(report) - 16)
+    quote, claims = unwrap(report)
+    assert (quote, claims) == (report[16:], b"")
+    assert server().status(quote) == ("UpToDate", [])
+    found = witness().check_report(report, len(report))
+    assert (found.unique_id, found.data) == (witness().mrenclave, b"said".ljust(64))
+    assert int.from_bytes(found.attributes, "little") == REMOTE
+    assert witness().target_of(report, len(report))[:32] == witness().mrenclave
+
+
+@given(st.integers(0, 1051), st.integers(1, 255))
+@settings(max_examples=20)
+def test_an_older_report_with_a_changed_byte_is_refused(at: int, change: int) -> None:
+    report = changed(remote_report(), at, change)
+    with pytest.raises(EcallFailed):
+        witness().check_report(report, len(report))
+
+
+ATTESTER_MISUSE = (
+    ["OE_INVALID_PARAMETER"] * 3
+    + ["OE_NOT_FOUND"]
+    + ["OE_INVALID_PARAMETER"] * 8
+    + ["OE_UNSUPPORTED", "OE_NOT_FOUND"]
+)
+VERIFIER_MISUSE = (
+    ["OE_INVALID_PARAMETER"] * 8
+    + ["OE_UNSUPPORTED", "OE_REPORT_PARSE_ERROR", "OE_NOT_FOUND", "OE_REPORT_PARSE_ERROR"]
+    + ["OE_VERIFY_FAILED_AES_CMAC_MISMATCH"]
+)
+
+
+@pytest.mark.parametrize(("how", "code"), list(enumerate(ATTESTER_MISUSE)))
+def test_the_attester_refuses_illegal_arguments(how: int, code: str) -> None:
+    with pytest.raises(EcallFailed, match=code):
+        witness().misuse_attester(how)
+
+
+@pytest.mark.parametrize(("how", "code"), list(enumerate(VERIFIER_MISUSE)))
+def test_the_verifier_refuses_illegal_arguments(how: int, code: str) -> None:
+    with pytest.raises(EcallFailed, match=code):
+        witness().misuse_verifier(how, witness().guest.arena[0])
+
+
+def test_nothing_leaks_out_of_the_heap() -> None:
+    before = witness().free_memory()
+    report = remote_report()
+    witness().check_report(report, len(report))
+    witness().misuse_attester(len(ATTESTER_MISUSE))  # no misuse
+    with pytest.raises(EcallFailed):
+        witness().check_report(changed(report, 500), len(report))
+    for how in range(len(VERIFIER_MISUSE)):
+        with pytest.raises(EcallFailed):
+            witness().misuse_verifier(how, witness().guest.arena[0])
+    assert witness().free_memory() == before > 0
