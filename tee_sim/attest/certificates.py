@@ -120,7 +120,7 @@ class PCK:
                 raise UsageError(f"{name} is {value!r}; it must be {size} bytes")
         if self.pcesvn not in range(0x10000):
             raise UsageError(f"pcesvn is {self.pcesvn!r}; it must be 0-65535")
-        if self.ca not in PCK_PROFILES:
+        if self.ca not in get_args(CA):
             raise UsageError(f"there is no PCK {self.ca} CA; there are: {', '.join(PCK_PROFILES)}")
 
     @property

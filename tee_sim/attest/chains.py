@@ -154,11 +154,11 @@ def issued(crl: CRL, issuer: Certificate) -> tuple[bool, str]:
 
 def not_on(crl: CRL, certificate: Certificate) -> tuple[bool, str]:
     """Whether a certificate is not on a list."""
-    serial = certificate.x509.serial_number
+    serial = or_layout_error("serial number", lambda: certificate.x509.serial_number)
     entry = or_layout_error(
         "revocation list", lambda: crl.get_revoked_certificate_by_serial_number(serial)
     )
-    return entry is None, f"serial number {serial:x} is {'on it' if entry else 'not on it'}"
+    return entry is None, f"serial number {serial:#x} is {'on it' if entry else 'not on it'}"
 
 
 def crl_window(crl: CRL, what: str) -> Window:

@@ -91,6 +91,7 @@ class SimulatedIntel:
 
     def issuer_chain(self, name: str) -> str:
         """PEM: ``processor``, ``platform`` or ``signing``, and the root."""
+        known("issuer", name, self._authorities)
         return self._authorities[name].chain
 
     def publish(
@@ -140,7 +141,7 @@ class SimulatedIntel:
         data = certificate.encode() if isinstance(certificate, str) else certificate
         try:
             found = x509.load_pem_x509_certificate(data)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise UsageError(f"revoke() needs a certificate in PEM form: {error}") from None
         for name, authority in self._authorities.items():
             try:
@@ -158,8 +159,10 @@ class SimulatedIntel:
             UsageError: there is no such list; the time is before the root's or after it.
         """
         known("revocation list", name, ("root", *PCK_PROFILES))
-        out = {n: when for n, when in self._revoked[name].items() if when <= _require_time(at)}
-        return self._authorities[name].crl(out, at, ROOT_CRL_DAYS if name == "root" else VALID_DAYS)
+        issued = _require_time(at)
+        out = {serial: when for serial, when in self._revoked[name].items() if when <= issued}
+        days = ROOT_CRL_DAYS if name == "root" else VALID_DAYS
+        return self._authorities[name].crl(out, issued, days)
 
     def number(self, at: int, *, early: bool = False) -> int:
         """The TCB evaluation data number of a time: it counts the advisories that are out."""
@@ -183,7 +186,8 @@ class SimulatedIntel:
         known("TEE", tee, ("sgx", "tdx"))
         pck = next((pck for pck in self._certified if pck.fmspc == fmspc), None)
         if pck is None:
-            raise UsageError(f"no platform with FMSPC {fmspc.hex().upper()} was certified")
+            given = fmspc.hex().upper() if isinstance(fmspc, bytes) else f"(6 bytes) {fmspc!r}"
+            raise UsageError(f"no platform with FMSPC {given} was certified")
         about: Mapping[str, Any] = TDX_MODULES if tee == "tdx" else {}
         names = {"fmspc": pck.fmspc.hex().upper(), "pceId": pck.pceid.hex().upper(), "tcbType": 0}
         return self._issue(tee.upper(), 3, at, number, names, about, tee)
@@ -249,9 +253,7 @@ class SimulatedIntel:
         newest = self.number(_require_time(at), early=True)
         number = self.number(at) if number is None else number
         if not FIRST_NUMBER <= number <= newest:
-            raise UsageError(
-                f"TCB evaluation data number {number} is not in {FIRST_NUMBER}-{newest}"
-            )
+            raise UsageError(f"no TCB evaluation data number {number}: {FIRST_NUMBER}-{newest}")
         times = {"issueDate": iso(at), "nextUpdate": iso(at + VALID_DAYS * DAY)}
         levels = self._levels("platform" if tee else subject, number)
         data = {"id": subject, "version": version, **times, **names}
@@ -263,6 +265,6 @@ class SimulatedIntel:
 
 def _require_time(at: int) -> int:
     root = PROFILES["root"]
-    if not root.start <= at <= root.end:
-        raise UsageError(f"at={at} is outside the root CA's validity, {root.start}-{root.end}")
+    if not isinstance(at, int) or not root.start <= at <= root.end:
+        raise UsageError(f"at={at!r} is outside the root CA's validity, {root.start}-{root.end}")
     return at

@@ -122,6 +122,14 @@ def judged(status: str, *advisories: str) -> Any:
     }
 
 
+MODULE = {"mrsigner": "00" * 48, "attributes": "00" * 8, "attributesMask": "FF" * 8}
+
+
+def identity(name: str, *levels: Any, **changes: str) -> Any:
+    """Of a TDX module."""
+    return {"id": name, **MODULE, **changes, "tcbLevels": list(levels)}
+
+
 NAMES = {
     "root": "Intel SGX Root CA",
     "ca": "Intel SGX PCK Processor CA",
@@ -160,9 +168,10 @@ class Forge:
         more = {"tdx": (0,) * 16} if self.tdx else {}
         modules: dict[str, Any] = {}
         if self.tdx:
-            module = {"mrsigner": "00" * 48, "attributes": "00" * 8, "attributesMask": "FF" * 8}
-            identity = {"id": "TDX_01", **module, "tcbLevels": [part(5, "UpToDate")]}
-            modules = {"tdxModule": module, "tdxModuleIdentities": [identity]}
+            modules = {
+                "tdxModule": MODULE,
+                "tdxModuleIdentities": [identity("TDX_01", part(5, "UpToDate"))],
+            }
         self.tcb_info = {
             "id": "TDX" if self.tdx else "SGX",
             "version": 3,
@@ -222,9 +231,7 @@ class Forge:
         return builder.sign(issuer_key, hashes.SHA256(), ecdsa_deterministic=True)
 
     def chain(self, *names: str) -> str:
-        return "".join(
-            self.certificate(name).public_bytes(Encoding.PEM).decode() for name in names
-        )
+        return "".join(self.certificate(name).public_bytes(Encoding.PEM).decode() for name in names)
 
     @property
     def root(self) -> bytes:
@@ -233,9 +240,7 @@ class Forge:
     def crl(self, issuer: str, *subjects: str) -> bytes:
         builder = (
             x509.CertificateRevocationListBuilder()
-            .issuer_name(
-                x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.names[issuer])])
-            )
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.names[issuer])]))
             .last_update(moment(self.starts.get(f"{issuer} crl", AT - 10 * DAY)))
             .next_update(moment(self.ends.get(f"{issuer} crl", AT + 20 * DAY)))
             .add_extension(x509.CRLNumber(1), critical=False)

@@ -79,6 +79,7 @@ class QuotedPlatform:
     fmspc: bytes = FMSPC
     qe_isvsvn: int = 1
     name: str = "platform"
+    carries_certificates: bool = True
 
     def __post_init__(self) -> None:
         secret = self.name.encode()
@@ -122,10 +123,13 @@ class QuotedPlatform:
             "reportdata": bound + bytes(32),
         }
         report = sgx_body(**(given | qe))
-        chain = self.chain.encode() + b"\0"
+        kind, about = 5, self.chain.encode() + b"\0"
+        if not self.carries_certificates:
+            raw_tcb = self.cpusvn + pack("<H", self.pcesvn)
+            kind, about = 3, self.ppid + bytes(368) + raw_tcb + bytes(2)
         data = report + sign(self.pck, report)
         data += pack("<H", len(authentication_data)) + authentication_data
-        return data + pack("<HI", 5, len(chain)) + chain
+        return data + pack("<HI", kind, len(about)) + about
 
 
 class SimulatedQuote(NamedTuple):

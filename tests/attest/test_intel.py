@@ -314,12 +314,17 @@ Act = Callable[[SimulatedIntel], object]
         (lambda i: i.revoke("no PEM", at=AT), "PEM form"),
         (lambda i: i.revoke(SimulatedIntel(1).issuer_chain("signing"), at=AT), "another root"),
         (lambda i: i.collateral(b"\1" * 6, "processor", AT), "FMSPC 010101010101"),
+        (lambda i: i.revoke(5, at=AT), "PEM form"),
+        (lambda i: i.collateral("00A067110000", "processor", AT), "6 bytes"),
+        (lambda i: i.collateral(FMSPC, "processor", "now"), "validity"),
         (lambda i: i.collateral(FMSPC, "root", AT), "no PCK CA"),
         (lambda i: i.collateral(FMSPC, "processor", AT, "sev"), "no TEE"),
         (lambda i: i.collateral(FMSPC, "processor", 1 << 40), "validity"),
         (lambda i: i.tcb_info(FMSPC, AT, number=18), "17-17"),
         (lambda i: i.identity("PCE", AT), "no enclave"),
         (lambda i: i.crl("signing", AT), "no revocation list"),
+        (lambda i: i.crl("root", "now"), "validity"),
+        (lambda i: i.issuer_chain("PCE"), "no issuer"),
     ],
 )
 def test_nonsense_is_refused_and_changes_nothing(act: Act, reason: str) -> None:
@@ -344,6 +349,8 @@ GOOD = {"ppid": bytes(16), "cpusvn": bytes(16), "pcesvn": 1, "fmspc": FMSPC, "pc
         (None, {"pcesvn": 1 << 16}),
         (None, {"pcesvn": -1}),
         (None, {"ca": "root"}),
+        (None, {"ca": []}),
+        (None, {"pcesvn": "1"}),
     ],
 )
 def test_a_certificate_is_never_made_of_nonsense(key: bytes | None, bad: dict[str, object]) -> None:

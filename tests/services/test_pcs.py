@@ -10,6 +10,8 @@ import dcap_qvl
 import httpx
 import pytest
 from cryptography import x509
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from attest.quotes import AT, FMSPC, QuotedPlatform, sgx_body, td_body
 from tee_sim.attest.collateral import Collateral
@@ -22,6 +24,7 @@ INTEL = SimulatedIntel()
 OLD = QuotedPlatform(INTEL, cpusvn=b"\1" * 16)
 CLIENT = QuotedPlatform(INTEL)
 SERVER = QuotedPlatform(INTEL, "platform", name="server")
+TERSE = replace(CLIENT, carries_certificates=False)
 INTEL.publish("INTEL-SA-00615", at=AT - DAY, cpusvn=b"\3" * 16, standard=AT + DAY)
 
 
@@ -31,9 +34,20 @@ def url() -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=url) as client:
+        yield client
+
+
 @pytest.mark.parametrize(
     ("platform", "body", "version", "tee"),
-    [(CLIENT, sgx_body(), 3, "sgx"), (SERVER, sgx_body(), 3, "sgx"), (SERVER, td_body(), 4, "tdx")],
+    [
+        (CLIENT, sgx_body(), 3, "sgx"),
+        (TERSE, sgx_body(), 3, "sgx"),  # the client fetches the PCK certificate, too
+        (SERVER, sgx_body(), 3, "sgx"),
+        (SERVER, td_body(), 4, "tdx"),
+    ],
 )
 def test_dcap_qvl_fetches_its_collateral_here(
     url: str, platform: QuotedPlatform, body: bytes, version: int, tee: str
@@ -101,8 +115,28 @@ NEW, LOW = "02" * 16, "00" * 16
         ("", 404),
     ],
 )
-def test_paths_and_statuses_are_intels(url: str, path: str, status: int) -> None:
-    assert httpx.get(f"{url}/{path}").status_code == status
+def test_paths_and_statuses_are_intels(client: httpx.Client, path: str, status: int) -> None:
+    assert client.get(f"/{path}").status_code == status
+
+
+PATHS = ("pckcert", "pckcerts", "pckcrl", "rootcacrl", "tcb", "qe/identity", "qve/identity")
+PARAMETERS = ("encrypted_ppid", "cpusvn", "pcesvn", "pceid", "ca", "encoding", "fmspc", "update")
+PIECES = st.sampled_from(["0" * 4, "0" * 12, "2" * 32, "0" * 768, "early", "processor", "der", "9"])
+
+
+@given(
+    st.sampled_from(PATHS),
+    st.dictionaries(
+        st.sampled_from([*PARAMETERS, "tcbEvaluationDataNumber"]),
+        PIECES | st.text(max_size=20) | st.integers().map(str),
+    ),
+)
+@settings(max_examples=60)
+def test_whatever_is_asked_the_answer_has_a_status_of_intels(
+    client: httpx.Client, path: str, query: dict[str, str]
+) -> None:
+    answer = client.get(f"/sgx/certification/v4/{path}", params=query)
+    assert answer.status_code in (200, 400, 404, 410)
 
 
 CHAINS = [
@@ -114,8 +148,10 @@ CHAINS = [
 
 
 @pytest.mark.parametrize(("path", "header", "name"), CHAINS)
-def test_issuer_chains_are_in_the_headers(url: str, path: str, header: str, name: str) -> None:
-    answer = httpx.get(f"{url}/sgx/certification/v4/{path}")
+def test_issuer_chains_are_in_the_headers(
+    client: httpx.Client, path: str, header: str, name: str
+) -> None:
+    answer = client.get(f"/sgx/certification/v4/{path}")
     assert unquote(answer.headers[header]) == INTEL.issuer_chain(name)
 
 
@@ -123,9 +159,9 @@ def test_issuer_chains_are_in_the_headers(url: str, path: str, header: str, name
     ("raw", "certified"), [("02" * 16, CLIENT), ("ff" * 16, CLIENT), ("01" + "02" * 15, OLD)]
 )
 def test_a_platform_gets_the_certificate_of_its_tcb(
-    url: str, raw: str, certified: QuotedPlatform
+    client: httpx.Client, raw: str, certified: QuotedPlatform
 ) -> None:
-    answer = httpx.get(f"{url}/sgx/certification/v4/pckcert?{PPID}&cpusvn={raw}&pcesvn=0200")
+    answer = client.get(f"/sgx/certification/v4/pckcert?{PPID}&cpusvn={raw}&pcesvn=0200")
     chain = answer.text + unquote(answer.headers["SGX-PCK-Certificate-Issuer-Chain"])
     assert chain == certified.chain
     assert answer.headers["SGX-TCBm"] == certified.cpusvn.hex() + "0100"
@@ -133,17 +169,17 @@ def test_a_platform_gets_the_certificate_of_its_tcb(
     assert answer.headers["SGX-PCK-Certificate-CA-Type"] == "processor"
 
 
-def test_all_certificates_of_a_platform_are_listed(url: str) -> None:
-    rows = httpx.get(f"{url}/sgx/certification/v4/pckcerts?{PPID}").json()
+def test_all_certificates_of_a_platform_are_listed(client: httpx.Client) -> None:
+    rows = client.get(f"/sgx/certification/v4/pckcerts?{PPID}").json()
     assert [row["tcbm"] for row in rows] == [p.cpusvn.hex() + "0100" for p in (CLIENT, OLD)]
     assert [row["tcb"]["sgxtcbcomp16svn"] for row in rows] == [2, 1]
     for row, platform in zip(rows, (CLIENT, OLD), strict=True):
         assert platform.chain.startswith(unquote(row["cert"]))
 
 
-def test_early_tcb_info_knows_more_than_the_standard_one(url: str) -> None:
+def test_early_tcb_info_knows_more_than_the_standard_one(client: httpx.Client) -> None:
     def statuses(query: str) -> list[str]:
-        answer = httpx.get(f"{url}/sgx/certification/v4/tcb?fmspc=00A067110000{query}")
+        answer = client.get(f"/sgx/certification/v4/tcb?fmspc=00A067110000{query}")
         return [level["tcbStatus"] for level in answer.json()["tcbInfo"]["tcbLevels"]]
 
     assert statuses("") == statuses("&update=standard") == ["UpToDate", "OutOfDate"]
@@ -151,16 +187,16 @@ def test_early_tcb_info_knows_more_than_the_standard_one(url: str) -> None:
     assert statuses("&tcbEvaluationDataNumber=17") == statuses("")
 
 
-def test_a_revocation_list_is_the_same_in_both_encodings(url: str) -> None:
-    path = f"{url}/sgx/certification/v4/pckcrl?ca=platform"
-    pem, der = httpx.get(path), httpx.get(f"{path}&encoding=der")
+def test_a_revocation_list_is_the_same_in_both_encodings(client: httpx.Client) -> None:
+    path = "/sgx/certification/v4/pckcrl?ca=platform"
+    pem, der = client.get(path), client.get(f"{path}&encoding=der")
     assert pem.headers["Content-Type"].startswith("application/x-pem-file")
     assert der.headers["Content-Type"] == "application/pkix-crl"
     assert x509.load_pem_x509_crl(pem.content) == x509.load_der_x509_crl(der.content)
 
 
-def test_answers_are_signed_to_the_byte(url: str) -> None:
-    answer = httpx.get(f"{url}/tdx/certification/v4/qe/identity")
+def test_answers_are_signed_to_the_byte(client: httpx.Client) -> None:
+    answer = client.get("/tdx/certification/v4/qe/identity")
     text, signature = INTEL.identity("TD_QE", AT)
     assert answer.text == f'{{"enclaveIdentity":{text},"signature":"{signature.hex()}"}}'
     assert json.loads(text)["id"] == "TD_QE"
