@@ -18,6 +18,12 @@ is trusted by nobody: it may refuse to serve, and can do no more.
                                                                -> quote
 
 Source: Intel SGX ECDSA QuoteLibReference, "Quote Generation".
+
+Simplified: Intel's PCE encrypts the PPID to Intel, and its QE keeps its key and certification in
+files, sealed; here the PPID is told in clear, and nothing is kept: the key follows from the seal
+key, and the rest is made again. The label from which the QE's key follows is unverified.
+An enclave that verifies a quote (``oe_verify_evidence``) looks at signatures, the root and the
+identity of the QE, not at revocation lists and TCB levels.
 """
 
 from __future__ import annotations
