@@ -296,11 +296,13 @@ def test_no_chain_harms_the_enclave_that_reads_it(data: st.DataObject) -> None:
 
 @given(st.binary(max_size=600), st.integers(0, 5200))
 @example(b"", 0)
+@example(b"", 5200)
 @settings(max_examples=40)
 def test_no_evidence_harms_the_enclave_that_reads_it(junk: bytes, at: int) -> None:
     made = evidence()
     for data in (junk, made[:at] + junk, rewrapped(made[: HEADER + at] + junk)):
-        assert refusal(data).startswith("OE_")
+        if data != made:
+            assert refusal(data).startswith("OE_")
     assert server().attested.lost is None
 
 
