@@ -71,8 +71,8 @@ class AttestationResult:
 
     @property
     def accepted(self) -> bool:
-        """Whether every check passed."""
-        return all(check.passed for check in self.checks)
+        """Whether there are checks, and all passed."""
+        return bool(self.checks) and all(check.passed for check in self.checks)
 
     @property
     def failed(self) -> tuple[AppraisalCheck, ...]:

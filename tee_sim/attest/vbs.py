@@ -38,51 +38,45 @@ from tee_sim.abi.vbs import (
 )
 from tee_sim.attest.chains import broken_link, load_chain, verify
 from tee_sim.attest.claims import DEBUG, REMOTE
-from tee_sim.attest.ledger import Ledger, Piece, Rule, known
+from tee_sim.attest.ledger import Ledger, Piece, known
 from tee_sim.attest.results import AttestationResult
+from tee_sim.attest.rules import Rule
 from tee_sim.attest.tpm_endorser import AK_NAME, EK_NAME, ROOT_NAME
 
 _MISMATCH: Final = errors.ReferenceValueMismatch
 
 
-class _Rules(dict[str, Rule]):
-    """Rules of checks by name, and by the first part of a name."""
-
-    def __missing__(self, name: str) -> Rule:
-        return self[name.partition(".")[0]]
-
-
-RULES: Final = _Rules(
-    {
-        "AK": Rule(errors.UntrustedChain, "Anybody can make a key and call it a TPM's."),
-        "EK": Rule(errors.UntrustedChain, "The attestation key could lie outside every TPM."),
-        "AK.CURRENT": Rule(errors.Expired, "A vendor vouches for a key for a limited time."),
-        "EK.CURRENT": Rule(errors.Expired, "A vendor vouches for a key for a limited time."),
-        "QUOTE.FORMAT": Rule(_MISMATCH, "A key that signs other things too proves nothing."),
-        "QUOTE.SIGNATURE": Rule(errors.BadSignature, "The host could write any quote itself."),
-        "QUOTE.SIGNER": Rule(errors.UntrustedChain, "An unrestricted key signs any quote."),
-        "QUOTE.NONCE": Rule(
-            errors.NonceMismatch, "The host could replay the quote of a good boot."
-        ),
-        "QUOTE.PCRS": Rule(_MISMATCH, "What is not quoted is not proved."),
-        "LOG.FORMAT": Rule(_MISMATCH, "Two readers must not read different things in one log."),
-        "LOG.PCRS": Rule(_MISMATCH, "The log lies in ordinary memory; the PCRs do not."),
-        "LOG.EVENTS": Rule(_MISMATCH, "PCRs confirm digests; the rest could be invented."),
-        "BOOT.SECURE_BOOT": Rule(_MISMATCH, "Without it, unsigned programs start too."),
-        "BOOT.COMPONENTS": Rule(_MISMATCH, "A component that nobody knows can do anything."),
-        "REPORT.FORMAT": Rule(_MISMATCH, "Nothing can be said of other bytes."),
-        "REPORT.SIGNATURE": Rule(errors.BadSignature, "The host could write any report itself."),
-        "REPORT.ENCLAVE_TYPE": Rule(_MISMATCH, "Other enclaves are protected otherwise."),
-        "REPORT.PLATFORM": Rule(_MISMATCH, "Then report and log are of different boots."),
-        "REPORT.DEBUG": Rule(errors.DebugForbidden, "The host reads and writes such an enclave."),
-        "REPORT.DATA": Rule(errors.NonceMismatch, "The host could replay an older report."),
-        "MEASUREMENT": Rule(_MISMATCH, "A changed component can read every enclave."),
-        "SETTING": Rule(errors.DebugForbidden, "The host could look in, or switch protection off."),
-        "SVN": Rule(errors.TCBOutOfDate, "Earlier versions have known holes."),
-        "IDENTITY": Rule(_MISMATCH, "The report of another enclave is just as genuine."),
-    }
-)
+RULES: Final[Mapping[str, Rule]] = {
+    "AK": (errors.UntrustedChain, "Anybody can make a key and call it a TPM's."),
+    "EK": (errors.UntrustedChain, "The attestation key could lie outside every TPM."),
+    "AK.CURRENT": (errors.Expired, "A vendor vouches for a key for a limited time."),
+    "EK.CURRENT": (errors.Expired, "A vendor vouches for a key for a limited time."),
+    "QUOTE.FORMAT": (_MISMATCH, "A key that signs other things too proves nothing."),
+    "QUOTE.SIGNATURE": (errors.BadSignature, "The host could write any quote itself."),
+    "QUOTE.SIGNER": (errors.UntrustedChain, "An unrestricted key signs any quote."),
+    "QUOTE.NONCE": (errors.NonceMismatch, "The host could replay the quote of a good boot."),
+    "QUOTE.PCRS": (_MISMATCH, "What is not quoted is not proved."),
+    "LOG.FORMAT": (_MISMATCH, "Two readers must not read different things in one log."),
+    "LOG.PCRS": (_MISMATCH, "The log lies in ordinary memory; the PCRs do not."),
+    "LOG.EVENTS": (_MISMATCH, "PCRs confirm digests; the rest could be invented."),
+    "BOOT.SECURE_BOOT": (_MISMATCH, "Without it, unsigned programs start too."),
+    "BOOT.COMPONENTS": (_MISMATCH, "A component that nobody knows can do anything."),
+    "REPORT.FORMAT": (_MISMATCH, "Nothing can be said of other bytes."),
+    "REPORT.SIGNATURE": (errors.BadSignature, "The host could write any report itself."),
+    "REPORT.ENCLAVE_TYPE": (_MISMATCH, "Other enclaves are protected otherwise."),
+    "REPORT.PLATFORM": (_MISMATCH, "Then report and log are of different boots."),
+    "REPORT.DEBUG": (errors.DebugForbidden, "The host reads and writes such an enclave."),
+    "REPORT.DATA": (errors.NonceMismatch, "The host could replay an older report."),
+    "MEASUREMENT": (_MISMATCH, "A changed component can read every enclave."),
+    "SETTING": (errors.DebugForbidden, "The host could look in, or switch protection off."),
+    "SVN": (errors.TCBOutOfDate, "Earlier versions have known holes."),
+    "IDENTITY": (_MISMATCH, "The report of another enclave is just as genuine."),
+}
 """Every check, or the first part of its name: which error a failure is, and why it is made."""
+
+
+def _rule_of(name: str) -> Rule:
+    return RULES.get(name) or RULES[name.partition(".")[0]]
 
 
 @dataclass(frozen=True)
@@ -134,14 +128,14 @@ def verify_vbs(
     Simplified: the vendor's certificates are known by their names, and not looked up in
     revocation lists.
     """
-    ledger = Ledger(RULES)
+    ledger = Ledger(_rule_of)
     ak = _key(ledger, "AK", AK_NAME, boot.ak_certificate, root, at)
     ek = _key(ledger, "EK", EK_NAME, boot.ek_certificate, root, at)
     quote = ledger.piece("QUOTE.FORMAT", "TPMS_ATTEST of a quote", lambda: read_quote(boot.quote))
     ledger.test(
         "QUOTE.SIGNATURE",
         "by the attestation key",
-        lambda: _yes(verify(ak(), read_signature(boot.signature), boot.quote)),
+        lambda: verify(ak(), read_signature(boot.signature), boot.quote),
     )
     ledger.same(
         "QUOTE.SIGNER",
@@ -164,7 +158,7 @@ def _key(
 ) -> Piece[EllipticCurvePublicKey]:
     """The key in a certificate that the root has issued."""
     pem = DER_cert_to_PEM_cert(der) + DER_cert_to_PEM_cert(root)
-    chain = ledger.piece(f"{who}.FORMAT", "a certificate", lambda: load_chain(pem, who, 2))
+    chain = ledger.piece(f"{who}.FORMAT", "a certificate", lambda: load_chain(pem, 2))
 
     def issued() -> tuple[bool, str]:
         broken = broken_link(chain(), (name, ROOT_NAME))
@@ -173,7 +167,7 @@ def _key(
     def current() -> tuple[bool, str]:
         windows = [each.window for each in chain()]
         texts = (f"{each.what}: {each.start:.0f} to {each.end:.0f}" for each in windows)
-        return all(each.holds(at) for each in windows), "; ".join(texts)
+        return all(each.start <= at <= each.end for each in windows), "; ".join(texts)
 
     ledger.test(f"{who}.CHAIN", f"{name}, issued by the root", issued)
     ledger.test(f"{who}.CURRENT", f"valid at {at} (Unix seconds)", current)
@@ -182,10 +176,6 @@ def _key(
 
 def _point(key: EllipticCurvePublicKey) -> bytes:
     return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]
-
-
-def _yes(holds: bool) -> tuple[bool, str]:
-    return holds, "it is" if holds else "it is not"
 
 
 def _boot(
