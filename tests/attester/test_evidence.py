@@ -6,6 +6,7 @@ import re
 import struct
 from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from attester.servers import AT, HEADER, Server, as_the_vendor, requote, server
 from tee_sim import Platform
 from tee_sim.abi.quote import unwrap
-from tee_sim.attest.certificates import public_bytes
+from tee_sim.attest.certificates import PCK_PROFILES, public_bytes
 from tee_sim.attest.intel import SimulatedIntel
 from tee_sim.attest.verifier import verify_evidence
 from tee_sim.attester import evidence_of
@@ -217,6 +218,30 @@ def test_an_enclave_believes_no_root_but_the_one_in_its_image() -> None:
     assert refusal(made) == "OE_QUOTE_VERIFICATION_ERROR"
 
 
+def test_a_genuine_root_above_somebody_elses_certificates_convinces_nobody() -> None:
+    """All names are right, the keys are not: nothing but the signatures is in the way."""
+    other = Server(intel=1)
+    mine, theirs = (s.service.chain.split(END) for s in (server(), other))
+    for chain in ([*theirs[:2], mine[2], ""], [theirs[0], *mine[1:]]):
+        made = with_chain(evidence(other), END.join(chain).encode())
+        assert refusal(made) == "OE_QUOTE_VERIFICATION_ERROR"
+
+
+def test_an_issuer_of_another_name_is_none_although_the_key_fits() -> None:
+    here = server()
+    authority = here.intel._authorities["platform"]
+    profile = replace(authority.profile, common_name="Intel SGX TCB Signing")
+    namesake = object.__new__(type(authority))
+    vars(namesake).update(vars(authority), profile=profile)
+    pck = x509.load_pem_x509_certificate(here.service.chain.encode())
+    forged = namesake.issue(PCK_PROFILES["platform"], pck.public_key())  # type: ignore[arg-type]
+    rest = here.service.chain[here.service.chain.index(END) + len(END) :].encode()
+    own = authority.issue(PCK_PROFILES["platform"], pck.public_key())  # type: ignore[arg-type]
+    here.verify(with_chain(evidence(), own.public_bytes(Encoding.PEM) + rest))
+    made = with_chain(evidence(), forged.public_bytes(Encoding.PEM) + rest)
+    assert refusal(made) == "OE_QUOTE_VERIFICATION_ERROR"
+
+
 def test_the_image_pins_the_root_and_the_signer_of_the_simulated_intel() -> None:
     text = (GUEST / "src" / "vendor.h").read_text()
     found = bytes(int(byte, 16) for byte in re.findall(r"0x([0-9a-f]{2})\b", text.split("0x11")[0]))
@@ -248,7 +273,7 @@ def test_certificates_have_to_be_valid_at_the_time_of_the_policy(time: bytes, re
 
 def with_chain(made: bytes, chain: bytes) -> bytes:
     """The same evidence with another chain, all sizes right."""
-    old = len(server().service.chain)
+    old = int.from_bytes(made[CHAIN - 4 : CHAIN], "little")
     quote, claims = bytearray(made[HEADER : CHAIN + old]), made[CHAIN + old :]
     quote[1048:] = len(chain).to_bytes(4, "little") + chain
     quote[432:436] = (len(quote) - 436).to_bytes(4, "little")
