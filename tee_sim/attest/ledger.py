@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
 from tee_sim.attest.results import AppraisalCheck
-from tee_sim.attest.rules import rule_of
+from tee_sim.attest.rules import Rule, rule_of
 from tee_sim.errors import AttestationError, LayoutError, NotChecked
 
 T = TypeVar("T")
@@ -19,14 +19,15 @@ Piece: TypeAlias = Callable[[], T]
 
 
 class Ledger:
-    """Collects checks; `rules` says why each is made."""
+    """Collects checks; ``rule_of`` says of each why it is made, and which error a failure is."""
 
-    def __init__(self) -> None:
+    def __init__(self, rule_of: Callable[[str], Rule] = rule_of) -> None:
+        self._rule_of = rule_of
         self.checks: list[AppraisalCheck] = []
 
     def note(self, name: str, passed: bool | None, expected: object, found: object) -> None:
         """Add a check whose outcome is known."""
-        error, why = rule_of(name)
+        error, why = self._rule_of(name)
         self.checks.append(AppraisalCheck(name, passed, show(expected), show(found), why, error))
 
     def test(self, name: str, expected: str, find: Piece[tuple[bool, object]]) -> None:
