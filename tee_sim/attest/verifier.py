@@ -136,7 +136,10 @@ class _Verification(Ledger):
         return AttestationResult(status, tuple(advisories), tuple(self.checks), claims)
 
     def _pck_certificate(self) -> tuple[Piece[Chain], tuple[Piece[CRL], Piece[CRL]]]:
-        """The chain of the platform's key, and the root's and its CA's revocation lists."""
+        """The chain of the platform's key, and the root's and its CA's revocation lists.
+
+        The lists are checked with the CAs in that chain, so ``pck_crl_issuer_chain`` is not needed.
+        """
         given = self.collateral
         pem: str | bytes = self.quote.certification_data
         if self.quote.certification_type != PCK_CHAIN:

@@ -22,6 +22,7 @@ from attest.forge import (
     td15,
 )
 from attest.oracle import SOURCES, Source, forged, load
+from attest.quotes import SimulatedQuote, simulated_quotes
 from tee_sim.abi.quote import Quote
 from tee_sim.abi.sgx import AttributeFlags, Attributes
 from tee_sim.attest.collateral import signed_part
@@ -51,6 +52,14 @@ def test_real_evidence_verifies_under_intels_root(
 ) -> None:
     result = judge(load(name))
     assert (result.require().status, result.advisories) == (status, advisories)
+
+
+@pytest.mark.parametrize("case", simulated_quotes(), ids=lambda case: case.name)
+def test_simulated_evidence_verifies_under_its_own_root_only(case: SimulatedQuote) -> None:
+    result = verify_quote(case.quote, case.collateral, root=case.root_der, at=case.at)
+    assert (result.require().status, list(result.advisories)) == (case.status, case.advisories)
+    refused = verify_quote(case.quote, case.collateral, at=case.at)
+    assert tuple(check.name for check in refused.failed) == ROOTS
 
 
 def test_claims_of_real_sgx() -> None:
