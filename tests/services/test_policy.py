@@ -222,6 +222,14 @@ def test_rules_that_double_claims_come_to_an_end() -> None:
         parse_policy(policy(rules)).evaluate(CLAIMS)
 
 
+def test_an_evaluation_holds_a_limited_number_of_claims() -> None:
+    add = '=> add(type="a", value=1);'
+    left = MAX_CLAIMS - len(CLAIMS)
+    assert parse_policy(policy(add * left)).evaluate(CLAIMS)
+    with pytest.raises(PolicyEvaluationError, match=f"more than {MAX_CLAIMS} claims"):
+        parse_policy(policy(add * (left + 1))).evaluate(CLAIMS)
+
+
 def test_texts_share_nothing() -> None:
     with pytest.raises(PolicyParsingError):
         parse_policy(policy('c:[type=="a"] && ![type=="b"] => oops;'))
