@@ -399,5 +399,19 @@ def test_no_time_is_too_strange(at: int) -> None:
     assert not judge(ORIGINAL._replace(at=at)).accepted
 
 
+@pytest.mark.parametrize("field", ["tcb_info", "qe_identity"])
+def test_half_a_character_is_not_what_was_signed(field: str) -> None:
+    forge = Forge(**{field: {"remark": "?"}})
+    case = forged(forge)
+    text = getattr(case.collateral, field).replace("?", "\ud800")
+    result = judge(case._replace(collateral=replace(case.collateral, **{field: text})))
+    assert [check.name for check in result.failed] == [f"{field.upper()}.SIGNATURE"]
+
+
+def test_a_chain_may_be_short_only() -> None:
+    long = PEM.encode() + b"\n" * (1 << 16)
+    assert judge(with_quote(certification_data=long)).failed[0].name == "PCK.CERTIFICATES"
+
+
 def test_an_empty_root_trusts_nobody() -> None:
     assert not judge(load("real SGX")._replace(root=b"")).accepted
