@@ -71,6 +71,8 @@ def issued(text: str) -> list[tuple[str, Any, str]]:
         ('c:[type=="svn"] && [type=="debug", value==c.value]', False),
         ('c:[type=="svn"] && [type=="svn", value<c.value]', False),
         ('c:[type=="os"] && [type=="os", value!=c.value]', False),
+        ('c:[type=="os"] && [type=="os", value>=c.value]', False),  # nor are strings ordered
+        ('c:[type=="debug"] && [type=="debug", value>=c.value]', False),
         ('![type=="nothing"]', True),
         ('![type=="svn"]', False),
         ('![type=="svn", value==4]', True),
