@@ -231,6 +231,12 @@ def test_a_jws_without_a_policy_is_refused(payload: bytes) -> None:
     refused(put(unsigned(payload)), "InvalidOperation")
 
 
+def test_an_unsecured_jws_has_no_signature() -> None:
+    jws = unsigned(json.dumps(POLICY).encode())
+    refused(put(jws + b"AAAA"), "InvalidOperation")
+    assert put(jws, kind="Tpm").is_success
+
+
 def swapped(jws: str, part: int, text: str) -> str:
     parts = jws.split(".")
     parts[part] = text

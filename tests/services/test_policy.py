@@ -71,6 +71,8 @@ def issued(text: str) -> list[tuple[str, Any, str]]:
         ('c:[type=="svn"] && [type=="debug", value==c.value]', False),
         ('c:[type=="svn"] && [type=="svn", value<c.value]', False),
         ('c:[type=="os"] && [type=="os", value!=c.value]', False),
+        ('c:[type=="os"] && [type=="os", value>=c.value]', False),  # nor are strings ordered
+        ('c:[type=="debug"] && [type=="debug", value>=c.value]', False),
         ('![type=="nothing"]', True),
         ('![type=="svn"]', False),
         ('![type=="svn", value==4]', True),
@@ -220,6 +222,14 @@ def test_rules_that_double_claims_come_to_an_end() -> None:
     rules = '=> add(type="a", value=1);' + 'c:[type=="a"] => add(claim=c);' * 100
     with pytest.raises(PolicyEvaluationError, match=f"more than {MAX_CLAIMS} claims"):
         parse_policy(policy(rules)).evaluate(CLAIMS)
+
+
+def test_an_evaluation_holds_a_limited_number_of_claims() -> None:
+    add = '=> add(type="a", value=1);'
+    left = MAX_CLAIMS - len(CLAIMS)
+    assert parse_policy(policy(add * left)).evaluate(CLAIMS)
+    with pytest.raises(PolicyEvaluationError, match=f"more than {MAX_CLAIMS} claims"):
+        parse_policy(policy(add * (left + 1))).evaluate(CLAIMS)
 
 
 def test_texts_share_nothing() -> None:
