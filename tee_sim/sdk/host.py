@@ -35,6 +35,8 @@ from tee_sim.sdk.results import (
     OE_REENTRANT_ECALL,
     name_of,
 )
+from tee_sim.sdk.services import Services
+from tee_sim.sdk.services import ocalls as runtime_ocalls
 
 OCALL_RETURN = 2**64 - 1
 """RDI at an entry: no new ecall, the ocall is done. RSI is its result."""
@@ -61,10 +63,12 @@ class Transport(Protocol):
     Attributes:
         arena: untrusted memory that the host lends for arguments: address and size in bytes. The
             transport passes it in R8 and R9 at each entry.
+        heap: untrusted memory that the enclave gets from `oe_host_malloc`, likewise.
         lock: held for a whole ecall; one Python thread at a time, the others wait.
     """
 
     arena: tuple[int, int]
+    heap: tuple[int, int]
     lock: AbstractContextManager[object]
 
     def read(self, gva: int, size: int) -> bytes:
@@ -97,6 +101,10 @@ class Enclave:
         name: for messages.
         ocalls: name -> callback, for functions in the EDL's untrusted section.
         thread: number of the thread that its calls enter by.
+        services: what the host does for the runtime; None for a host process of its own.
+
+    Attributes:
+        services: prints what the enclave prints: ``enclave.services.stdout = io.StringIO()`` keeps it.
     """
 
     def __init__(
@@ -107,14 +115,17 @@ class Enclave:
         name: str = "enclave",
         ocalls: Mapping[str, Callback] | None = None,
         thread: int = 0,
+        services: Services | None = None,
     ) -> None:
         self.interface = interface
         self.name = name
         self._transport = transport
         self._thread = thread
         self._lost: str | None = None
-        self._ocalls = [(function, Plan(function)) for function in interface.untrusted]
-        self._callbacks: dict[str, Callback] = {}
+        self.services = services or Services(transport.heap, self._copy)
+        declared = (*interface.untrusted, *runtime_ocalls())
+        self._ocalls = {function.index: (function, Plan(function)) for function in declared}
+        self._callbacks: dict[str, Callback] = self.services.callbacks()
         for ocall, callback in (ocalls or {}).items():
             self.on_ocall(ocall, callback)
         for function in interface.trusted:
@@ -152,6 +163,9 @@ class Enclave:
             known = ", ".join(declared) or "none"
             raise UsageError(f"{self.name} makes no ocall '{name}': its EDL declares {known}")
         self._callbacks[name] = callback
+
+    def _copy(self, from_gva: int, to_gva: int, size: int) -> None:
+        self._transport.write(to_gva, self._transport.read(from_gva, size))
 
     def _require_alive(self) -> None:
         if self.lost is not None:
@@ -214,7 +228,7 @@ class Enclave:
         """
         if failure is not None:
             return OE_FAILURE, failure
-        if index >= len(self._ocalls):
+        if index not in self._ocalls:
             what = f"{self.name} made ocall {index}: its EDL declares none"
             return OE_NOT_FOUND, UsageError(what)
         function, plan = self._ocalls[index]

@@ -32,3 +32,11 @@ void __cxa_pure_virtual(void)
 {
     oe_abort();
 }
+
+/* std::__libcpp_verbose_abort: what libc++ does instead of throwing. */
+void tee_cxx_abort(const char* format, ...) __asm__("_ZNSt3__122__libcpp_verbose_abortEPKcz");
+void tee_cxx_abort(const char* format, ...)
+{
+    (void)format;
+    oe_abort();
+}
