@@ -37,7 +37,7 @@ TARGETS = ("sgx", "none")
 FLAGS = (
     "-target", "x86_64-freestanding-none",
     "-mcpu=x86_64",                 # the baseline: SSE2 and nothing later
-    "-O2", "-g0",
+    "-O2", "-g0", "-UNDEBUG",       # zig would leave assertions out
     "-ffreestanding", "-nostdlib",
     "-fPIE", "-pie",
     "-fvisibility=hidden",          # no symbol is looked up at run time: no GOT

@@ -158,9 +158,8 @@ class Enclave:
         Raises:
             UsageError: the EDL declares no such ocall.
         """
-        declared = [function.name for function in self.interface.untrusted]
-        if name not in declared:
-            known = ", ".join(declared) or "none"
+        if name not in (function.name for function, _ in self._ocalls.values()):
+            known = ", ".join(function.name for function in self.interface.untrusted) or "none"
             raise UsageError(f"{self.name} makes no ocall '{name}': its EDL declares {known}")
         self._callbacks[name] = callback
 

@@ -157,6 +157,18 @@ void say(const char* text)
     printf("%s", text);
 }
 
+int repeat(const char* text, int times)
+{
+    size_t size = strlen(text);
+    char* all = malloc(size * (size_t)times + 1);
+
+    for (int i = 0; i < times; i++)
+        strcpy(all + size * (size_t)i, text);
+    int shown = printf("%s", all);
+    free(all);
+    return shown;
+}
+
 void complain(int number)
 {
     errno = number;
