@@ -96,37 +96,17 @@ oe_result_t oe_cond_init(oe_cond_t* condition)
     return OE_OK;
 }
 
-/* Take one of the wakes that were given, if there is one. */
-static oe_result_t woken(oe_cond_t* condition)
-{
-    oe_spin_lock(&condition->lock);
-    oe_result_t result = condition->wakes > 0 ? OE_OK : OE_BUSY;
-    if (result == OE_OK) {
-        condition->wakes--;
-        condition->waiting--;
-    }
-    oe_spin_unlock(&condition->lock);
-    return result;
-}
-
 oe_result_t oe_cond_wait(oe_cond_t* condition, oe_mutex_t* mutex)
 {
-    oe_result_t result;
-
     if (!condition || !mutex)
         return OE_INVALID_PARAMETER;
-    /* Waits before it lets go of the mutex: no signal in between is lost. */
-    oe_spin_lock(&condition->lock);
-    condition->waiting++;
-    oe_spin_unlock(&condition->lock);
-    result = oe_mutex_unlock(mutex);
-    if (result != OE_OK) {
-        oe_spin_lock(&condition->lock);
-        condition->waiting--;
-        oe_spin_unlock(&condition->lock);
-        return result;
-    }
-    while (woken(condition) == OE_BUSY)
+    if (__atomic_load_n(&mutex->owner, __ATOMIC_ACQUIRE) != oe_thread_self())
+        return OE_NOT_OWNER;
+    /* Queues before it lets go of the mutex: no signal in between is lost, and none is taken by a
+     * thread that comes later. */
+    uint64_t ticket = __atomic_fetch_add(&condition->tickets, 1, __ATOMIC_ACQ_REL);
+    oe_mutex_unlock(mutex);
+    while (__atomic_load_n(&condition->called, __ATOMIC_ACQUIRE) <= ticket)
         __builtin_ia32_pause();
     return oe_mutex_lock(mutex);
 }
@@ -136,8 +116,8 @@ static oe_result_t wake(oe_cond_t* condition, uint64_t most)
     if (!condition)
         return OE_INVALID_PARAMETER;
     oe_spin_lock(&condition->lock);
-    uint64_t left = condition->waiting - condition->wakes;
-    condition->wakes += left < most ? left : most;
+    uint64_t waiting = condition->tickets - condition->called;
+    condition->called += waiting < most ? waiting : most;
     oe_spin_unlock(&condition->lock);
     return OE_OK;
 }
@@ -156,7 +136,7 @@ oe_result_t oe_cond_destroy(oe_cond_t* condition)
 {
     if (!condition)
         return OE_INVALID_PARAMETER;
-    return condition->waiting ? OE_BUSY : OE_OK;
+    return condition->tickets != condition->called ? OE_BUSY : OE_OK;
 }
 
 oe_result_t oe_rwlock_init(oe_rwlock_t* rw_lock)
@@ -167,14 +147,24 @@ oe_result_t oe_rwlock_init(oe_rwlock_t* rw_lock)
     return OE_OK;
 }
 
+static bool is_taken(oe_rwlock_t* rw_lock, bool to_write)
+{
+    return __atomic_load_n(&rw_lock->writer, __ATOMIC_ACQUIRE) ||
+           (to_write && __atomic_load_n(&rw_lock->readers, __ATOMIC_ACQUIRE));
+}
+
 static oe_result_t take(oe_rwlock_t* rw_lock, bool to_write)
 {
     oe_result_t result = OE_OK;
 
     if (!rw_lock)
         return OE_INVALID_PARAMETER;
+    /* Looks without the lock first: a thread that waits, interrupted with the lock again and again,
+     * would keep everybody else out. */
+    if (is_taken(rw_lock, to_write))
+        return OE_BUSY;
     oe_spin_lock(&rw_lock->lock);
-    if (rw_lock->writer || (to_write && rw_lock->readers))
+    if (is_taken(rw_lock, to_write))
         result = OE_BUSY;
     else if (to_write)
         rw_lock->writer = oe_thread_self();

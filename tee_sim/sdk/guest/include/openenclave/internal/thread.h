@@ -74,7 +74,7 @@ oe_result_t oe_mutex_unlock(oe_mutex_t* mutex);
 oe_result_t oe_mutex_destroy(oe_mutex_t* mutex); /* OE_BUSY: it is taken */
 
 typedef struct {
-    uint64_t waiting, wakes; /* how many wait; how many of them may go on */
+    uint64_t tickets, called; /* whoever waits takes a ticket; tickets below `called` may go on */
     oe_spinlock_t lock;
 } oe_cond_t;
 
