@@ -1,9 +1,9 @@
-"""``tee-sim run``: start a program and call one of its functions."""
+"""``tee-sim run``: start a program, and call one of its functions or run its host script."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,7 +23,9 @@ def run(
     program: Annotated[
         str, typer.Argument(metavar="PROGRAM", help="An example's name, or a directory.")
     ],
-    ecall: Annotated[str, typer.Argument(metavar="ECALL", help="Which function to call.")],
+    ecall: Annotated[
+        str | None, typer.Argument(metavar="ECALL", help="Which function to call.")
+    ] = None,
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="ARG", help="Its arguments, in order.")
     ] = None,
@@ -31,7 +33,9 @@ def run(
     seed: Annotated[int, typer.Option(metavar="N", help="Another seed, other keys.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Start a program on a fresh server and call one of its functions.
+    """Start a program on a fresh server and call one of its functions, or run its host script.
+
+    Without ECALL, the program's own host.py does with it what it is there to show.
 
     What an argument is, the program's EDL file says: a number (also 0x1f or 1e-3), true or false;
     for buffers and strings @FILE is the bytes of a file, hex:00ff these bytes, and anything else
@@ -43,6 +47,9 @@ def run(
     from tee_sim.tees import TEES
 
     known("platform", [platform], TEES)
+    if ecall is None:
+        _script(program)(Platform(platform, seed=seed))
+        return
     built = load_program(program, TEES[platform].target)
     functions = {function.name: function for function in built.interface.trusted}
     known("ecall", [ecall], functions, f" in {built.name}")
@@ -57,6 +64,19 @@ def run(
         typer.echo(f"{name} = {value}")
     if not results:
         typer.echo(f"{ecall} is done, and returns nothing")
+
+
+def _script(program: str) -> Callable[[Any], None]:
+    """The function ``main`` of a program's host script, which is given the `Platform`."""
+    from runpy import run_path
+
+    from tee_sim.sdk.sources import find
+
+    script = find(program) / "host.py"
+    if not script.is_file():
+        raise UsageError(f"{program} has no host.py: name one of its functions to call")
+    main: Callable[[Any], None] = run_path(str(script))["main"]
+    return main
 
 
 def _named(plan: Plan, returned: Any) -> dict[str, Any]:

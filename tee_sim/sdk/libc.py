@@ -4,7 +4,8 @@ The `ziglang` wheel carries musl, which Open Enclave's C library is made of too,
 parts of it, and the headers of both and of libc++. Files, sockets, signals and the like are declared
 by the headers and missing here: a program that calls them does not link.
 
-Our own part lies in ``guest/libc``; the heap, errno and ``abort`` belong to the runtime.
+Our own part lies in ``guest/libc``; the heap, errno and ``abort`` belong to the runtime. The `printf`
+family takes 9 KiB of stack: a program that uses it needs ``stack_pages = 4``, which is the default.
 
 Simplified: no ``<iostream>``, locales, ``thread_local`` or threads of C++, and no exceptions.
 """

@@ -91,7 +91,9 @@ def test_scanning_and_strings(library: Any) -> None:
     assert scanned.result == 2
     assert int.from_bytes(scanned.number, "little", signed=True) == -42
     assert scanned.word.startswith(b"word\0")
-    assert text(library.format_string("%-6s|%%", "gr\u00fc")) == "gr\u00fc  |%"  # bytes, not letters
+    assert (
+        text(library.format_string("%-6s|%%", "gr\u00fc")) == "gr\u00fc  |%"
+    )  # bytes, not letters
     assert library.format_string("%s", "x" * 100) == (100, b"x" * 63 + b"\0")
     assert (library.strings(), library.wide()) == (0, 0)
 

@@ -92,7 +92,11 @@ def test_exception_handling(start: Any, tee: str) -> None:
     codes: list[int] = []
     program = start("exceptions", tee, ocalls={"host_handled": codes.append})
     assert program.enc_install_handler() == 0
-    assert [program.enc_divide(7, 2), program.enc_divide(7, 0), program.enc_divide(-9, 3)] == [3, 0, -3]
+    assert [program.enc_divide(7, 2), program.enc_divide(7, 0), program.enc_divide(-9, 3)] == [
+        3,
+        0,
+        -3,
+    ]
     assert codes == [0]
     assert program.services.stdout.getvalue() == "division by zero, flags 0x1\n"
 

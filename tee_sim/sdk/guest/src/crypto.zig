@@ -37,3 +37,17 @@ export fn tee_aes_gcm_open(
 export fn tee_aes_cmac(key: *const [16]u8, data: [*]const u8, size: usize, mac: *[16]u8) void {
     Cmac.create(mac, data[0..size], key);
 }
+
+export fn tee_pbkdf2_sha256(
+    password: [*]const u8,
+    password_size: usize,
+    salt: [*]const u8,
+    salt_size: usize,
+    rounds: u32,
+    key: [*]u8,
+    key_size: usize,
+) void {
+    const Hmac = std.crypto.auth.hmac.sha2.HmacSha256;
+    // Its errors: no rounds, or a key longer than 2^32 - 1 blocks.
+    std.crypto.pwhash.pbkdf2(key[0..key_size], password[0..password_size], salt[0..salt_size], rounds, Hmac) catch @trap();
+}

@@ -24,6 +24,10 @@ bool tee_aes_gcm_open(const uint8_t key[16], const uint8_t iv[12], const void* a
 /* AES-128-CMAC. */
 void tee_aes_cmac(const uint8_t key[16], const void* data, size_t size, uint8_t mac[16]);
 
+/* PBKDF2 with HMAC-SHA-256 (RFC 8018). `rounds` is at least 1. */
+void tee_pbkdf2_sha256(const void* password, size_t password_size, const void* salt,
+                       size_t salt_size, uint32_t rounds, void* key, size_t key_size);
+
 /* Whether two secrets are equal; the time does not depend on where they differ. */
 static inline bool tee_equal(const uint8_t* one, const uint8_t* other, size_t size)
 {

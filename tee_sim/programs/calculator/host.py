@@ -1,0 +1,27 @@
+"""A few sums, and a few mistakes."""
+
+from struct import unpack
+
+from tee_sim.platform import Platform
+
+EXPRESSIONS = (
+    "1 + 2 * 3",
+    "-(2 ^ 3 ^ 2) / 4",
+    "sqrt(2) * cos(pi / 4)",
+    "1 / (3 - 3)",
+    "2 * (3 + ",
+    "four + 4",
+    "(" * 60 + "1" + ")" * 60,
+)
+
+
+def main(platform: Platform) -> None:
+    """Evaluate each expression and print its value, or what is wrong with it."""
+    calculator = platform.create_enclave("calculator")
+    for expression in EXPRESSIONS:
+        result, raw, message = calculator.evaluate(expression)
+        shown = expression if len(expression) < 30 else f"{expression[:10]}... ({len(expression)})"
+        if result == 0:
+            print(f"{shown} = {unpack('<d', raw)[0]:.12g}")
+        else:
+            print(f"{shown}: {message.rstrip(bytes(1)).decode()}, at character {result}")
