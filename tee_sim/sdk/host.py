@@ -104,7 +104,8 @@ class Enclave:
         services: what the host does for the runtime; None for a host process of its own.
 
     Attributes:
-        services: prints what the enclave prints: ``enclave.services.stdout = io.StringIO()`` keeps it.
+        services: what the host does for the runtime. It prints what the enclave prints, and
+            ``enclave.services.stdout = io.StringIO()`` keeps that instead.
     """
 
     def __init__(

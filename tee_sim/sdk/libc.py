@@ -1,11 +1,11 @@
-"""The C library inside: the compiler brings its sources, and what needs no kernel is built of them.
+"""The C library inside: the compiler brings its sources, and we build what needs no kernel.
 
-The `ziglang` wheel carries musl, which Open Enclave's C library is made of too, Zig's own rewriting of
-parts of it, and the headers of both and of libc++. Files, sockets, signals and the like are declared
-by the headers and missing here: a program that calls them does not link.
+The `ziglang` wheel carries musl, which Open Enclave's C library is made of too, Zig's own rewriting
+of parts of it, and libc++. Files, sockets, signals and the like are declared by the headers and
+missing here: a program that calls them does not link.
 
-Our own part lies in ``guest/libc``; the heap, errno and ``abort`` belong to the runtime. The `printf`
-family takes 9 KiB of stack: a program that uses it needs ``stack_pages = 4``, which is the default.
+Our own part lies in ``guest/libc``; the heap, errno and ``abort`` belong to the runtime. The
+`printf` family takes 9 KiB of stack: a program that uses it needs ``stack_pages = 4``, the default.
 
 Simplified: no ``<iostream>``, locales, ``thread_local`` or threads of C++, and no exceptions.
 """
@@ -66,7 +66,8 @@ FLAGS = (MUSL, LIBCXX, *MUSL_FLAGS, *ZIG_FLAGS, *CXX_FLAGS)
 def _lib() -> Path:
     """Where the compiler keeps its libraries."""
     spec = find_spec("ziglang")
-    assert spec is not None and spec.origin is not None, "asked for its version before"
+    assert spec, "its version was asked for before"
+    assert spec.origin, "a package has a file"
     return Path(spec.origin).parent / "lib"
 
 

@@ -1,6 +1,6 @@
 """What every host does for the runtime inside: print, log, and lend memory.
 
-The ocalls are declared in ``guest/runtime.edl``. Their numbers lie above those of any program's own.
+The ocalls are declared in ``guest/runtime.edl``. Their numbers lie above those of a program's own.
 """
 
 from __future__ import annotations

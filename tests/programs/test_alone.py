@@ -1,4 +1,4 @@
-"""The programs against independent tools, on a bare machine: Python and the cryptography library."""
+"""The programs against independent tools: Python and the cryptography library."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""The C library, C++ and the runtime's services inside: Python and the system's libc are the oracles."""
+"""The C library, C++ and the runtime's services; Python and the system's libc are the oracles."""
 
 import ctypes
 import io
@@ -229,7 +229,7 @@ def test_errors_have_their_names(library: Any) -> None:
 def test_memory_of_the_host_lies_outside_and_blocks_do_not_overlap(create: Any) -> None:
     library, bare = create("library")
     first, second = library.borrow(100), library.borrow(50)
-    assert HEAP <= first
+    assert first >= HEAP
     assert first + 100 <= second < HEAP + HEAP_SIZE
     length, where = library.borrow_and_copy("a name", 4)
     assert (length, bare.read(int.from_bytes(where, "little"), 5)) == (4, b"a na\0")

@@ -1,4 +1,4 @@
-"""Thread primitives of Open Enclave and <pthread.h>, with threads that really run at the same time."""
+"""Thread primitives of Open Enclave and <pthread.h>, with threads that run at the same time."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Our equivalents of Open Enclave's public samples: same includes, same calls, on every platform."""
+"""Our equivalents of Open Enclave's public samples: the same includes and calls."""
 
 import io
 import shutil
