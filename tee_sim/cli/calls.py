@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -41,14 +41,17 @@ def run(
     for buffers and strings @FILE is the bytes of a file, hex:00ff these bytes, and anything else
     the text itself. Bytes that come out are printed in hexadecimal.
     """
+    from runpy import run_path
+
     from tee_sim.platform import Platform
     from tee_sim.sdk.convert import Plan
     from tee_sim.sdk.image import load_program
+    from tee_sim.sdk.sources import find
     from tee_sim.tees import TEES
 
     known("platform", [platform], TEES)
     if ecall is None:
-        _script(program)(Platform(platform, seed=seed))
+        run_path(str(find(program) / "host.py"))["main"](Platform(platform, seed=seed))
         return
     built = load_program(program, TEES[platform].target)
     functions = {function.name: function for function in built.interface.trusted}
@@ -64,19 +67,6 @@ def run(
         typer.echo(f"{name} = {value}")
     if not results:
         typer.echo(f"{ecall} is done, and returns nothing")
-
-
-def _script(program: str) -> Callable[[Any], None]:
-    """The function ``main`` of a program's host script, which is given the `Platform`."""
-    from runpy import run_path
-
-    from tee_sim.sdk.sources import find
-
-    script = find(program) / "host.py"
-    if not script.is_file():
-        raise UsageError(f"{program} has no host.py: name one of its functions to call")
-    main: Callable[[Any], None] = run_path(str(script))["main"]
-    return main
 
 
 def _named(plan: Plan, returned: Any) -> dict[str, Any]:

@@ -20,7 +20,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from tee_sim.errors import BuildError, UsageError
@@ -37,29 +36,12 @@ TARGETS = ("sgx", "none")
 FLAGS = (
     "-target", "x86_64-freestanding-none",
     "-mcpu=x86_64",                 # the baseline: SSE2 and nothing later
-    "-O2", "-g0", "-UNDEBUG",       # zig would leave assertions out
-    "-ffreestanding", "-nostdlib",
-    "-fPIE", "-pie",
-    "-fvisibility=hidden",          # no symbol is looked up at run time: no GOT
-    "-fomit-frame-pointer",
-    "-mno-red-zone",                # an exception handler runs on the interrupted stack
-    "-fno-stack-protector",         # its canary would need an address of its own
-    "-fno-sanitize=undefined",      # zig's default; its traps would hide the program's bugs
-    "-fno-unwind-tables", "-fno-asynchronous-unwind-tables",
-    "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fno-c++-static-destructors",
-    "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections",
-    "-Wl,--entry=_start",
+    *libc.CODE_FLAGS,
+    "-UNDEBUG",                     # zig would leave assertions out
+    "-nostdlib", "-fPIE", "-pie",
+    "-Wl,--gc-sections", "-Wl,--entry=_start",
     "-Wl,-z,norelro",               # relocated data lies with the rest: the runtime relocates it
     "-Wno-unused-command-line-argument",
-)
-# fmt: on
-
-# fmt: off
-ZIG_FLAGS = (
-    "-target", "x86_64-freestanding-none", "-mcpu=x86_64", "-OReleaseFast",
-    "-fPIC", "-fstrip", "-ffunction-sections", "-fdata-sections", "-fno-unwind-tables",
-    "-mno-red-zone", "-fcompiler-rt",
-    "-j1",                          # with more threads the order of functions may vary
 )
 # fmt: on
 
@@ -122,7 +104,7 @@ def _runtime_files() -> list[Path]:
 
 def inputs_digest(files: dict[str, bytes], target: str) -> str:
     """SHA-256, in hex, of everything that decides the result except the compiler itself."""
-    digest = hashlib.sha256("\0".join((target, *FLAGS, *ZIG_FLAGS, *libc.FLAGS)).encode())
+    digest = hashlib.sha256("\0".join((target, *FLAGS, *libc.FLAGS)).encode())
     for name, content in files.items():
         digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
@@ -191,19 +173,19 @@ def _compile(sources: Sources, files: dict[str, bytes], target: str, digest: str
 def _object(root: Path, name: str) -> str:
     """Compile one Zig source of the runtime, or take the result from the cache; its file."""
     out = Path(name).with_suffix(".o").as_posix()
-    inputs = "\0".join(ZIG_FLAGS).encode() + (root / name).read_bytes()
-    command = ["build-obj", name, f"-femit-bin={out}", *ZIG_FLAGS]
-    return _kept(root, inputs, out, lambda: command)
+    flags = ("-target", "x86_64-freestanding-none", *libc.ZIG_FLAGS)
+    inputs = "\0".join(flags).encode() + (root / name).read_bytes()
+    return _kept(root, inputs, out, ["build-obj", name, f"-femit-bin={out}", *flags])
 
 
 def _libc(root: Path, files: dict[str, bytes]) -> str:
     """The C library, likewise: half a minute's work, once."""
     own = b"\0".join(content for name, content in files.items() if name.startswith("libc/"))
     inputs = "\0".join(libc.FLAGS).encode() + own
-    return _kept(root, inputs, "libc.a", lambda: libc.command(root, "libc.a"))
+    return _kept(root, inputs, "libc.a", libc.command(root, "libc.a"))
 
 
-def _kept(root: Path, inputs: bytes, out: str, command: Callable[[], list[str]]) -> str:
+def _kept(root: Path, inputs: bytes, out: str, command: list[str]) -> str:
     """Make the file ``out`` of the runtime, or take it from the cache."""
     digest = hashlib.sha256(_compiler_version().encode() + inputs).hexdigest()
     kept = cache_directory() / "zig-objects" / f"{digest}{Path(out).suffix}"
@@ -211,7 +193,7 @@ def _kept(root: Path, inputs: bytes, out: str, command: Callable[[], list[str]])
     if kept.is_file():
         made.write_bytes(kept.read_bytes())
     else:
-        result = _run(command(), root)
+        result = _run(command, root)
         if result.returncode != 0 or not made.is_file():
             raise BuildError("the runtime does not compile", file=out, text=result.stderr)
         with contextlib.suppress(OSError):

@@ -101,11 +101,8 @@ class Enclave:
         name: for messages.
         ocalls: name -> callback, for functions in the EDL's untrusted section.
         thread: number of the thread that its calls enter by.
-        services: what the host does for the runtime; None for a host process of its own.
-
-    Attributes:
-        services: what the host does for the runtime. It prints what the enclave prints, and
-            ``enclave.services.stdout = io.StringIO()`` keeps that instead.
+        services: what the host does for the runtime; None for a host process of its own. It prints
+            what the enclave prints; ``enclave.services.stdout = io.StringIO()`` keeps that instead.
     """
 
     def __init__(
@@ -123,7 +120,7 @@ class Enclave:
         self._transport = transport
         self._thread = thread
         self._lost: str | None = None
-        self.services = services or Services(transport.heap, self._copy)
+        self.services = services or Services(transport)
         declared = (*interface.untrusted, *runtime_ocalls())
         self._ocalls = {function.index: (function, Plan(function)) for function in declared}
         self._callbacks: dict[str, Callback] = self.services.callbacks()
@@ -163,9 +160,6 @@ class Enclave:
             known = ", ".join(function.name for function in self.interface.untrusted) or "none"
             raise UsageError(f"{self.name} makes no ocall '{name}': its EDL declares {known}")
         self._callbacks[name] = callback
-
-    def _copy(self, from_gva: int, to_gva: int, size: int) -> None:
-        self._transport.write(to_gva, self._transport.read(from_gva, size))
 
     def _require_alive(self) -> None:
         if self.lost is not None:

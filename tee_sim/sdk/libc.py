@@ -1,11 +1,8 @@
 """The C library inside: the compiler brings its sources, and we build what needs no kernel.
 
-The `ziglang` wheel carries musl, which Open Enclave's C library is made of too, Zig's own rewriting
-of parts of it, and libc++. Files, sockets, signals and the like are declared by the headers and
-missing here: a program that calls them does not link.
-
-Our own part lies in ``guest/libc``; the heap, errno and ``abort`` belong to the runtime. The
-`printf` family takes 9 KiB of stack: a program that uses it needs ``stack_pages = 4``, the default.
+The `ziglang` wheel carries musl, which Open Enclave's C library is made of too, Zig's rewriting of
+parts of it, and libc++; our own part lies in ``guest/libc``. A program that calls what is declared
+and missing (files, sockets, signals) does not link. One that prints needs ``stack_pages = 4``.
 
 Simplified: no ``<iostream>``, locales, ``thread_local`` or threads of C++, and no exceptions.
 """
@@ -13,18 +10,13 @@ Simplified: no ``<iostream>``, locales, ``thread_local`` or threads of C++, and 
 from __future__ import annotations
 
 import shutil
-from functools import cache
-from importlib.util import find_spec
+from importlib.resources import files
 from pathlib import Path
 
 MUSL = """
-errno/strerror fenv/x86_64/fenv internal/floatscan internal/intscan internal/shgetc math/*
-multibyte/internal multibyte/mbrlen multibyte/mbrtowc multibyte/mbsinit multibyte/mbsrtowcs
-multibyte/mbstowcs multibyte/mbtowc multibyte/wcrtomb multibyte/wcsrtombs multibyte/wcstombs
-multibyte/wctomb stdio/__overflow stdio/__toread stdio/__towrite stdio/__uflow stdio/asprintf
-stdio/fputc stdio/fputs stdio/fwrite stdio/perror stdio/putc stdio/putchar stdio/snprintf
-stdio/sprintf stdio/sscanf stdio/vasprintf stdio/vfprintf stdio/vfscanf stdio/vsnprintf
-stdio/vsprintf stdio/vsscanf stdlib/atof stdlib/strtod
+errno/strerror fenv/x86_64/fenv internal/*scan internal/shgetc math/* multibyte/* stdio/*s*printf
+stdio/*sscanf stdio/__overflow stdio/__toread stdio/__towrite stdio/__uflow stdio/fputc stdio/fputs
+stdio/fwrite stdio/perror stdio/putc stdio/putchar stdio/vfprintf stdio/vfscanf stdlib/*to[df]
 """
 """Sources of musl that the library is made of, under its ``src``."""
 
@@ -32,15 +24,31 @@ LIBCXX = "algorithm hash memory string vector"
 """Sources of libc++, under its ``src``."""
 
 # fmt: off
-COMMON_FLAGS = (
-    "-O2", "-g0", "-ffreestanding", "-fPIC", "-w", "-fvisibility=hidden", "-fomit-frame-pointer",
-    "-mno-red-zone", "-fno-stack-protector", "-fno-sanitize=undefined", "-fno-unwind-tables",
-    "-fno-asynchronous-unwind-tables", "-ffunction-sections", "-fdata-sections",
+CODE_FLAGS = (
+    "-O2", "-g0",
+    "-ffreestanding",
+    "-fvisibility=hidden",          # no symbol is looked up at run time: no GOT
+    "-fomit-frame-pointer",
+    "-mno-red-zone",                # an exception handler runs on the interrupted stack
+    "-fno-stack-protector",         # its canary would need an address of its own
+    "-fno-sanitize=undefined",      # zig's default; its traps would hide the program's bugs
+    "-fno-unwind-tables", "-fno-asynchronous-unwind-tables",
+    "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fno-c++-static-destructors",
+    "-ffunction-sections", "-fdata-sections",
 )
+"""Flags for all code inside, the program's included."""
+
 MUSL_FLAGS = (
-    *COMMON_FLAGS, "-std=c99", "-D_XOPEN_SOURCE=700",
+    "-fPIC", "-w", "-std=c99", "-D_XOPEN_SOURCE=700",
     "-Dvfprintf=tee_format",        # ours, in stdio.c, does not keep a FILE while it formats
 )
+LIBCXX_FLAGS = ("-fPIC", "-w", "-std=c++23", "-nostdinc++", "-D_LIBCPP_BUILDING_LIBRARY")
+ZIG_FLAGS = (
+    "-mcpu=x86_64", "-OReleaseFast", "-fPIC", "-fstrip", "-ffunction-sections", "-fdata-sections",
+    "-fno-unwind-tables", "-mno-red-zone", "-fcompiler-rt",
+    "-j1",                          # with more threads the order of functions may vary
+)
+CXX_FLAGS = ("-fPIC", "-w", "-std=c++23", "-nostdinc++", "-D_LIBCPP_BUILDING_LIBRARY")
 ZIG_FLAGS = (
     "-static", "-target", "x86_64-linux-musl", "-mcpu=x86_64", "-OReleaseFast", "-fPIC", "-fstrip",
     "-ffunction-sections", "-fdata-sections", "-fno-unwind-tables", "-mno-red-zone",
@@ -58,17 +66,13 @@ CXX_FLAGS = tuple(f"-D_LIBCPP_{name}" for name in (
 ))
 # fmt: on
 
-FLAGS = (MUSL, LIBCXX, *MUSL_FLAGS, *ZIG_FLAGS, *CXX_FLAGS)
+FLAGS = (MUSL, LIBCXX, *CODE_FLAGS, *MUSL_FLAGS, *LIBCXX_FLAGS, *ZIG_FLAGS, *CXX_FLAGS)
 """Everything here that decides the result."""
 
 
-@cache
 def _lib() -> Path:
     """Where the compiler keeps its libraries."""
-    spec = find_spec("ziglang")
-    assert spec, "its version was asked for before"
-    assert spec.origin, "a package has a file"
-    return Path(spec.origin).parent / "lib"
+    return Path(str(files("ziglang"))) / "lib"
 
 
 def include_flags(*, cxx: bool) -> list[str]:
@@ -85,18 +89,16 @@ def command(root: Path, out: str) -> list[str]:
     """
     shutil.copytree(_lib() / "c", root / "libc" / "c")
     musl, libcxx = _lib() / "libc" / "musl", _lib() / "libcxx"
-    sources = [
-        str(path) for name in MUSL.split() for path in sorted((musl / "src").glob(f"{name}.[cs]"))
-    ]
-    headers = ["libc"]
-    for part in ("arch/x86_64", "arch/generic", "src/include", "src/internal", "include"):
-        headers.append(str(musl / part))
-    inside = [f"-I{path}" for path in headers] + include_flags(cxx=False)
-    cxx = [*COMMON_FLAGS, "-std=c++23", "-fno-exceptions", "-fno-rtti", "-nostdinc++"]
-    cxx += ["-D_LIBCPP_BUILDING_LIBRARY", f"-I{libcxx / 'src'}", *include_flags(cxx=True)]
+    found = ((musl / "src").glob(f"{name}.[cs]") for name in MUSL.split())
+    sources = [str(path) for paths in found for path in sorted(paths)]
+    parts = ("arch/x86_64", "arch/generic", "src/include", "src/internal", "include")
+    inside = ["-Ilibc", *(f"-I{musl / part}" for part in parts), *include_flags(cxx=False)]
+    cxx = [*LIBCXX_FLAGS, f"-I{libcxx / 'src'}", *include_flags(cxx=True)]
     return [
-        *("build-lib", "--name", "c", f"-femit-bin={out}", *ZIG_FLAGS),
-        *("-cflags", *MUSL_FLAGS, *inside, "--", "libc/stdio.c", *sources),
-        *("-cflags", *cxx, "--", *(str(libcxx / f"src/{name}.cpp") for name in LIBCXX.split())),
+        *("build-lib", "-static", "-lc", "-target", "x86_64-linux-musl", *ZIG_FLAGS),
+        *("--name", "c", f"-femit-bin={out}"),
+        *("-cflags", *CODE_FLAGS, *MUSL_FLAGS, *inside, "--", "libc/stdio.c", *sources),
+        *("-cflags", *CODE_FLAGS, *cxx, "--"),
+        *(str(libcxx / "src" / f"{name}.cpp") for name in LIBCXX.split()),
         "-Mroot=libc/c.zig",
     ]

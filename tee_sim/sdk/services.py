@@ -12,15 +12,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tee_sim.sdk.edl import Function, parse
 from tee_sim.units import align_up
 
-FIRST = 1 << 16
-"""Number of the first of these ocalls."""
+if TYPE_CHECKING:
+    from tee_sim.sdk.host import Transport
 
-ALIGNMENT = 16
+FIRST, PREFIX = 1 << 16, "tee_host_"
+"""Number of the first of these ocalls, and how their C names begin."""
+
+ALIGNMENT = 16  # bytes
 LOG = logging.getLogger("tee_sim.enclave")
 LEVELS = dict(enumerate((logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO), start=1))
 """Open Enclave's levels -> those of `logging`; VERBOSE, and whatever else comes, is DEBUG."""
@@ -31,36 +34,33 @@ def ocalls() -> tuple[Function, ...]:
     """The runtime's own ocalls."""
     file = Path(__file__).with_name("guest") / "runtime.edl"
     declared = parse(file.read_text(encoding="utf-8"), str(file)).untrusted
-    return tuple(replace(f, name=f"tee_host_{f.name}", index=FIRST + f.index) for f in declared)
+    return tuple(replace(f, name=PREFIX + f.name, index=FIRST + f.index) for f in declared)
 
 
 class Services:
-    """One host process's answers to them.
-
-    Args:
-        heap: address and size in bytes of untrusted memory for `oe_host_malloc`.
-        copy: copies ``size`` bytes of that memory from one address to another.
+    """One host process's answers to them, a method for each.
 
     Attributes:
         stdout, stderr: where text from inside goes; None for `sys.stdout` and `sys.stderr`.
         blocks: address -> size in bytes of what is lent at the moment.
     """
 
-    def __init__(self, heap: tuple[int, int], copy: Callable[[int, int, int], None]) -> None:
-        self.heap, self._copy = heap, copy
+    def __init__(self, process: Transport) -> None:
+        self._process = process
         self.stdout: TextIO | None = None
         self.stderr: TextIO | None = None
         self.blocks: dict[int, int] = {}
-        self._decoders = {n: getincrementaldecoder("utf-8")("replace") for n in (1, 2)}
+        self._decoders = [getincrementaldecoder("utf-8")("replace") for _ in range(2)]
 
     def callbacks(self) -> dict[str, Callable[..., Any]]:
         """Name of an ocall -> what answers it."""
-        return {f.name: getattr(self, f.name.removeprefix("tee_host_")) for f in ocalls()}
+        return {f.name: getattr(self, f.name.removeprefix(PREFIX)) for f in ocalls()}
 
-    def print(self, stream: int, text: bytes, size: int) -> None:
+    def print(self, stream: int, text: bytes, _size: int) -> None:
         """Show text; the end of a character may come with the next call."""
-        file = (self.stderr or sys.stderr) if stream == 2 else (self.stdout or sys.stdout)
-        file.write(self._decoders[2 if stream == 2 else 1].decode(text))
+        to_stderr = stream == 2
+        file = (self.stderr or sys.stderr) if to_stderr else (self.stdout or sys.stdout)
+        file.write(self._decoders[to_stderr].decode(text))
 
     def log(self, level: int, message: str) -> None:
         """Hand a message to `logging`."""
@@ -68,19 +68,19 @@ class Services:
 
     def memory(self, address: int, size: int) -> int:
         """Give, move or take back a block; 0 if there is no room, or it was never given."""
-        old = self.blocks.pop(address, None)
-        if not size or (address and old is None):
+        old = self.blocks.get(address)
+        if address and old is None:
             return 0
-        at, end = self.heap[0], sum(self.heap)
-        for start, length in sorted(self.blocks.items()):
+        others = sorted(block for block in self.blocks.items() if block[0] != address)
+        at, room = self._process.heap
+        end = at + room
+        for start, length in others:
             if start - at >= size:
                 break
             at = align_up(start + length, ALIGNMENT)
-        if end - at < size:
-            if old is not None:
-                self.blocks[address] = old
+        if size and end - at < size:
             return 0
-        self.blocks[at] = size
-        if old is not None:
-            self._copy(address, at, min(old, size))
-        return at
+        self.blocks = dict(others) | ({at: size} if size else {})
+        if old and size:
+            self._process.write(at, self._process.read(address, min(old, size)))
+        return at if size else 0

@@ -7,7 +7,7 @@ from tee_sim.platform import Platform
 EXPRESSIONS = (
     "1 + 2 * 3",
     "-(2 ^ 3 ^ 2) / 4",
-    "sqrt(2) * cos(pi / 4)",
+    "2 * cos(pi / 3)",
     "1 / (3 - 3)",
     "2 * (3 + ",
     "four + 4",
@@ -20,8 +20,5 @@ def main(platform: Platform) -> None:
     calculator = platform.create_enclave("calculator")
     for expression in EXPRESSIONS:
         result, raw, message = calculator.evaluate(expression)
-        shown = expression if len(expression) < 30 else f"{expression[:10]}... ({len(expression)})"
-        if result == 0:
-            print(f"{shown} = {unpack('<d', raw)[0]:.12g}")
-        else:
-            print(f"{shown}: {message.rstrip(bytes(1)).decode()}, at character {result}")
+        error = f"{message.rstrip(bytes(1)).decode()}, at character {result}"
+        print(f"{expression[:24]:24} {error if result else unpack('<d', raw)[0]}")

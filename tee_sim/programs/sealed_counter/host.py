@@ -2,15 +2,13 @@
 
 from tee_sim.platform import Platform
 
-UNIQUE = 1
-
 
 def main(platform: Platform) -> None:
     """Use a card in two enclaves, one after the other; the host keeps the state in between."""
     disk: list[bytes] = []
     keeping = {"store": lambda state, _size: disk.append(state)}
     first = platform.create_enclave("sealed_counter", ocalls=keeping)
-    first.issue(3, UNIQUE)
+    first.issue(3, 1)  # sealed for this very program
     print(f"spent: {first.spend()}, uses left: {first.uses_left()}")
     readable = (2).to_bytes(4, "little") in disk[-1][:4]
     print(f"the host can read the counter on its disk: {readable}")

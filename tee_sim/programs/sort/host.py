@@ -1,6 +1,5 @@
 """Sort the same numbers in two ways, and count what the host can see of it: instructions."""
 
-from collections.abc import Generator
 from struct import unpack
 from typing import Any
 
@@ -13,11 +12,6 @@ ORDERS = {
 }
 
 
-def pauses(steps: Generator[None, None, Any]) -> int:
-    """How often a call that runs in steps of one instruction pauses: its instructions."""
-    return sum(1 for _ in steps)
-
-
 def main(platform: Platform) -> None:
     """Print how many instructions each way takes for each order."""
     enclave = platform.create_enclave("sort")
@@ -26,6 +20,6 @@ def main(platform: Platform) -> None:
         counts = []
         for sort in (watched.sort_by_insertion, watched.sort_by_network):
             enclave.load(numbers, len(numbers))
-            counts.append(pauses(sort.steps()))
+            counts.append(sum(1 for _ in sort.steps()))  # a pause after each instruction
         after = unpack(f"<{len(numbers)}i", enclave.read(len(numbers)))
         print(f"{name}: by insertion {counts[0]} instructions, by a network {counts[1]}: {after}")
