@@ -48,12 +48,7 @@ ZIG_FLAGS = (
     "-fno-unwind-tables", "-mno-red-zone", "-fcompiler-rt",
     "-j1",                          # with more threads the order of functions may vary
 )
-CXX_FLAGS = ("-fPIC", "-w", "-std=c++23", "-nostdinc++", "-D_LIBCPP_BUILDING_LIBRARY")
-ZIG_FLAGS = (
-    "-static", "-target", "x86_64-linux-musl", "-mcpu=x86_64", "-OReleaseFast", "-fPIC", "-fstrip",
-    "-ffunction-sections", "-fdata-sections", "-fno-unwind-tables", "-mno-red-zone",
-    "-fcompiler-rt", "-lc", "-j1",
-)
+LIBRARY_FLAGS = ("-static", "-lc", "-target", "x86_64-linux-musl", *ZIG_FLAGS)
 CXX_FLAGS = tuple(f"-D_LIBCPP_{name}" for name in (
     "ABI_VERSION=1", "ABI_NAMESPACE=__1", "HAS_MUSL_LIBC=1", "PSTL_BACKEND_SERIAL",
     "HARDENING_MODE_DEFAULT=_LIBCPP_HARDENING_MODE_NONE",
@@ -66,7 +61,7 @@ CXX_FLAGS = tuple(f"-D_LIBCPP_{name}" for name in (
 ))
 # fmt: on
 
-FLAGS = (MUSL, LIBCXX, *CODE_FLAGS, *MUSL_FLAGS, *LIBCXX_FLAGS, *ZIG_FLAGS, *CXX_FLAGS)
+FLAGS = (MUSL, LIBCXX, *CODE_FLAGS, *MUSL_FLAGS, *LIBCXX_FLAGS, *LIBRARY_FLAGS, *CXX_FLAGS)
 """Everything here that decides the result."""
 
 
@@ -95,8 +90,7 @@ def command(root: Path, out: str) -> list[str]:
     inside = ["-Ilibc", *(f"-I{musl / part}" for part in parts), *include_flags(cxx=False)]
     cxx = [*LIBCXX_FLAGS, f"-I{libcxx / 'src'}", *include_flags(cxx=True)]
     return [
-        *("build-lib", "-static", "-lc", "-target", "x86_64-linux-musl", *ZIG_FLAGS),
-        *("--name", "c", f"-femit-bin={out}"),
+        *("build-lib", "--name", "c", f"-femit-bin={out}", *LIBRARY_FLAGS),
         *("-cflags", *CODE_FLAGS, *MUSL_FLAGS, *inside, "--", "libc/stdio.c", *sources),
         *("-cflags", *CODE_FLAGS, *cxx, "--"),
         *(str(libcxx / "src" / f"{name}.cpp") for name in LIBCXX.split()),
