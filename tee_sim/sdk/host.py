@@ -14,17 +14,19 @@ there. One arena serves ecalls and ocalls, because both sides copy everything ou
 
 from __future__ import annotations
 
+import errno
 import inspect
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager
+from types import SimpleNamespace
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from tee_sim.errors import EcallFailed, EnclaveLost, Fault, UsageError
 from tee_sim.hypervisor.calls import finish
 from tee_sim.hypervisor.guest import Result
 from tee_sim.sdk.codegen import needs_struct
-from tee_sim.sdk.convert import Plan, python_name, python_type
+from tee_sim.sdk.convert import Plan
 from tee_sim.sdk.edl import Function, Interface
 from tee_sim.sdk.results import (
     ABORTED,
@@ -35,6 +37,7 @@ from tee_sim.sdk.results import (
     OE_REENTRANT_ECALL,
     name_of,
 )
+from tee_sim.sdk.values import python_name, python_type, record
 
 OCALL_RETURN = 2**64 - 1
 """RDI at an entry: no new ecall, the ocall is done. RSI is its result."""
@@ -113,6 +116,13 @@ class Enclave:
         self._transport = transport
         self._thread = thread
         self._lost: str | None = None
+        self.types = SimpleNamespace(
+            **{
+                key: record(ctype)
+                for ctype in interface.types
+                if (key := ctype.name.partition(" ")[2])
+            }
+        )
         self._ocalls = [(function, Plan(function)) for function in interface.untrusted]
         self._callbacks: dict[str, Callback] = {}
         for ocall, callback in (ocalls or {}).items():
@@ -228,9 +238,17 @@ class Enclave:
             if not needs_struct(function):
                 callback()
                 return OE_OK, None
-            values, addresses = plan.incoming(struct_gva, self._transport.read)
-            returned = callback(*(values[param.name] for param in plan.given))
-            for gva, content in plan.answer(returned, values, struct_gva, addresses):
+            arena = self._transport.arena
+            call = plan.incoming(struct_gva, arena, self._transport.read)
+            try:
+                returned = callback(*(call.values[param.name] for param in plan.given))
+                writes = plan.answer(returned, call, arena)
+            except OSError as error:
+                if not function.propagates_errno:
+                    raise
+                failed = -1 if function.returns.kind == "int" else 0
+                writes = plan.answer_error(struct_gva, failed, error.errno or errno.EIO)
+            for gva, content in writes:
                 self._transport.write(gva, content)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
@@ -259,10 +277,10 @@ def _method(enclave: Enclave, function: Function) -> Callable[..., Any]:
         transport.write(arena[0], blob)
         yield from run(function, arena[0], enter)
         if returns_result:
-            code = plan.retval(arena[0], transport.read) & 0xFFFFFFFF
+            code = plan.retval(arena[0], transport.read)
             if code != OE_OK:
                 enclave._failed(function, code)
-        return plan.results(values, arena[0], addresses, transport.read)
+        return plan.results(values, arena, addresses, transport.read)
 
     def at_once(*args: Any, **kwargs: Any) -> Any:
         with transport.lock:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tee_sim.errors import BuildError, UsageError
-from tee_sim.sdk.edl import Interface, parse
+from tee_sim.sdk.edl import Interface
+from tee_sim.sdk.reader import parse
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "programs"
 """Where the example programs of the package live."""

@@ -1,5 +1,5 @@
 from tee_sim.sdk.codegen import header, slots, source
-from tee_sim.sdk.edl import parse
+from tee_sim.sdk.reader import parse
 
 EDL = parse(
     """enclave {

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tee_sim.errors import BuildError
-from tee_sim.sdk.edl import Interface, parse
+from tee_sim.sdk.edl import Interface
+from tee_sim.sdk.reader import parse
 from tee_sim.sdk.words import UNSUPPORTED
 
 

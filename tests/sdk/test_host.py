@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sdk.bare import Bare
 from sdk.conftest import program
 from tee_sim.errors import BudgetExceeded, EcallFailed, EnclaveLost, PageFault, UsageError
-from tee_sim.sdk.edl import parse
 from tee_sim.sdk.host import Enclave
+from tee_sim.sdk.reader import parse
 from tee_sim.sdk.results import RESULTS
 
 

@@ -32,11 +32,15 @@
 #define TD_RESUME_RIP 176    /* where an interrupted thread goes on */
 #define TD_RESUME_RSP 184
 #define TD_NOTICE 192        /* AEXNOTIFY for the save area, in the highest byte */
+#define TD_ERRNO 200         /* what the last ocall that propagates errno brought */
 
 /* A guard that is not built in is a bug that real runtimes had. A build without it would have no code
  * for it; here a measured word of the thread data decides, so that one ELF serves for both. */
 #define GUARD_REENTRY 1      /* no exception is handled while the host's registers are in use */
 #define GUARD_OUTSIDE 2      /* what the host lends has to lie outside */
+#define GUARD_COPY 4         /* arguments are copied in before anybody looks at them */
+#define GUARD_OVERFLOW 8     /* a size that does not fit a word is refused */
+#define GUARD_CLEAR 16       /* outputs start as zeros, and have zeros between their members */
 
 /* The end of SSA frame 0, seen from the thread data: the loader puts two frames of a page before it.
  * Offsets in GPRSGX (abi/sgx.py), and EXINFO below it. */
