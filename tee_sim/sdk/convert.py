@@ -7,10 +7,10 @@ A call's `Plan` is made once, when the enclave is created: which converter each 
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from struct import Struct, pack, pack_into
+from struct import Struct, pack, pack_into, unpack
 from typing import Any
 
 from tee_sim.errors import UsageError
@@ -37,6 +37,8 @@ _ALIGNMENT = 16
 
 Arena = tuple[int, int]
 """Address and size of the memory that the host lends for a call."""
+
+Write = tuple[int, bytes]
 
 
 def _slot_format(ctype: CType) -> str:
@@ -211,11 +213,6 @@ class Plan:
                 call.sizes[param.name] = next(raw)
         call.room = list(raw)[-1] if self.function.makes_buffers else 0
         follow = self._follow(arena, read)
-
-        def remember(address: int, size: int) -> bytes:
-            call.followed.append((address, size))
-            return follow(address, size)
-
         for param in self.function.params:
             if param.pointer and call.addresses[param.name]:
                 if not param.string:
@@ -223,8 +220,7 @@ class Plan:
                 size = call.sizes[param.name]
                 if param.is_in:
                     content = read(call.addresses[param.name], size) if size else b""
-                    leads = remember if param.is_out else follow
-                    call.values[param.name] = decode_buffer(param, content, leads)
+                    call.values[param.name] = decode_buffer(param, content, follow)
             elif param.pointer:
                 call.values[param.name] = None
         for param in self.given:
@@ -232,7 +228,7 @@ class Plan:
                 call.values[param.name] = self._value(param.type, call.values[param.name])
         return call
 
-    def answer(self, returned: Any, call: Incoming, arena: Arena) -> Iterable[tuple[int, bytes]]:
+    def answer(self, returned: Any, call: Incoming, arena: Arena, read: Follow) -> list[Write]:
         """What to write into an ocall's struct and buffers, from what the callback returned.
 
         Raises:
@@ -248,23 +244,22 @@ class Plan:
             expected = " and ".join([function.returns.name] * has_retval + outs) or "None"
             raise UsageError(f"{function.name}() returned {returned!r}: expected {expected}")
         writes = self.answer_error(call.base, parts[0] if has_retval else 0, 0)
-        followed = iter(call.followed)
         made = bytearray()
         for param, value in zip(self.outs, parts[has_retval:], strict=True):
-            content = self._answered(param, value, call)
-            if content is None:
-                continue
-            if param.is_in:
-                writes += self._rewrite(param, content, followed)
+            content, address = self._answered(param, value, call), call.addresses[param.name]
+            if param.is_in and isinstance(content, Blob):
+                was = buffer(param, param.name, call.values[param.name])
+                writes += self._rewrite(param, address, content, was, read)
             elif isinstance(content, Blob):
                 _follow_pointers(content, 0, content, made, call.room)
-            writes.append((call.addresses[param.name], bytes(content)))
+            if content is not None:
+                writes.append((address, bytes(content)))
         if made:
             self._require_room(call.room + len(made) - arena[0], arena)
             writes.append((call.room, bytes(made)))
         return writes
 
-    def answer_error(self, base: int, returned: Any, errno: int) -> list[tuple[int, bytes]]:
+    def answer_error(self, base: int, returned: Any, errno: int) -> list[Write]:
         """What to write for the return value, and errno."""
         ctype, writes = self.function.returns, []
         if ctype.kind != "void":
@@ -289,18 +284,18 @@ class Plan:
         return content
 
     def _rewrite(
-        self, param: Param, content: Contents, followed: Iterator[tuple[int, int]]
-    ) -> list[tuple[int, bytes]]:
+        self, param: Param, address: int, content: Contents, was: Contents, read: Follow
+    ) -> list[Write]:
         """Writes for what an [in, out] structure leads to, where it was and as large as it was."""
-        writes: list[tuple[int, bytes]] = []
-        for _, found in getattr(content, "pointers", ()):
-            if found is None:
-                continue
-            address, size = next(followed, (0, -1))
-            if len(found) != size:
-                where = f"{self.function.name}(): {param.name}"
-                raise UsageError(f"{where}: its buffers must keep their sizes")
-            writes += [(address, bytes(found)), *self._rewrite(param, found, followed)]
+        if len(content or b"") != len(was or b""):
+            where = f"{self.function.name}(): {param.name}"
+            raise UsageError(f"{where}: its buffers must keep their sizes")
+        writes: list[Write] = []
+        if isinstance(content, Blob) and isinstance(was, Blob):
+            for (at, found), (_, before) in zip(content.pointers, was.pointers, strict=True):
+                (pointer,) = unpack("<Q", read(address + at, 8))
+                writes += self._rewrite(param, pointer, found, before, read)
+                writes += [(pointer, bytes(found))] if found else []
         return writes
 
 
@@ -313,7 +308,6 @@ class Incoming:
         values: of what the callback is given, by name.
         addresses: of its buffers, 0 for NULL.
         sizes: bytes of its buffers.
-        followed: address and size of each buffer that [in, out] structures lead to.
         room: address behind everything, where outputs may lie.
     """
 
@@ -321,7 +315,6 @@ class Incoming:
     values: dict[str, Any]
     addresses: dict[str, int]
     sizes: dict[str, int]
-    followed: list[tuple[int, int]] = field(default_factory=list)
     room: int = 0
 
 

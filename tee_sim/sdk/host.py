@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import inspect
+import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager
@@ -52,6 +53,13 @@ EXIT_ECALL_DONE, EXIT_OCALL, EXIT_NESTED, EXIT_RESUME = 0, 1, 2, 3
 """RDI at an exit; see ``guest/include/tee/layout.h``."""
 
 Callback = Callable[..., Any]
+SERVED: dict[str, Callback] = {
+    "oe_log_ocall": lambda log_level, message: print(message, end=""),
+    "oe_write_ocall": lambda device, text, maxlen: print(
+        text[:maxlen], end="", file=sys.stderr if device else sys.stdout
+    ),
+}
+"""What the host does for ``openenclave/edl/logging.edl`` if nothing else is registered."""
 T = TypeVar("T")
 Steps = Generator[None, None, T]
 Entering = Callable[[int, int, int], Result | Steps[Result]]
@@ -228,7 +236,7 @@ class Enclave:
             what = f"{self.name} made ocall {index}: its EDL declares none"
             return OE_NOT_FOUND, UsageError(what)
         function, plan = self._ocalls[index]
-        callback = self._callbacks.get(function.name)
+        callback = self._callbacks.get(function.name) or SERVED.get(function.name)
         if callback is None:
             return OE_NOT_FOUND, UsageError(
                 f"{self.name} calls out to '{function.name}', which has no callback: register one "
@@ -242,7 +250,7 @@ class Enclave:
             call = plan.incoming(struct_gva, arena, self._transport.read)
             try:
                 returned = callback(*(call.values[param.name] for param in plan.given))
-                writes = plan.answer(returned, call, arena)
+                writes = plan.answer(returned, call, arena, self._transport.read)
             except OSError as error:
                 if not function.propagates_errno:
                     raise

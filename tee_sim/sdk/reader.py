@@ -75,7 +75,8 @@ def parse(
     Raises:
         BuildError: with file, line, column and what was expected.
     """
-    return _Reader(text, file, _Search(defines, (*search, STANDARD))).read()
+    path = (*search, STANDARD, STANDARD / "openenclave" / "edl")  # "platform.edl" stands alone, too
+    return _Reader(text, file, _Search(defines, path)).read()
 
 
 class _Reader(Declarations):

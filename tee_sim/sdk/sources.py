@@ -35,6 +35,8 @@ class Config:
         aex_notify: be notified of interruptions, where the processor can (AEX-Notify).
         isvprodid, isvsvn: product number and security version that its author signs.
         spare_pages: pages of address space behind the heap where pages can be added at run time.
+        defines: names that ``#ifdef`` finds defined in EDL files.
+        edl_path: further directories, from the program's own, where imported EDL files are.
         learn: a paragraph on what the program is there to show.
     """
 
@@ -47,6 +49,8 @@ class Config:
     isvprodid: int = 0
     isvsvn: int = 0
     spare_pages: int = 0
+    defines: tuple[str, ...] = ()
+    edl_path: tuple[str, ...] = ()
     learn: str = ""
 
 
@@ -103,7 +107,9 @@ def read(program: Path | str) -> Sources:
     if not any(name.endswith((".c", ".cpp")) for name in files):
         raise BuildError("no C or C++ file: expected at least one", file=str(directory))
     text = read_lf(edl).decode("utf-8", errors="replace")
-    return Sources(directory, config, parse(text, str(edl)), files)
+    search = [directory / place for place in config.edl_path]
+    interface = parse(text, str(edl), defines=config.defines, search=search)
+    return Sources(directory, config, interface, files)
 
 
 def read_lf(path: Path) -> bytes:
@@ -134,6 +140,11 @@ def _config(path: Path) -> Config:
         "isvsvn": (0, 0xFFFF),
         "spare_pages": (0, MAX_PAGES),
     }
+    for key in ("defines", "edl_path"):
+        names = table.setdefault(key, [])
+        if type(names) is not list or not all(type(name) is str for name in names):
+            raise BuildError(f"{key} = {names!r}: expected a list of strings", file=str(path))
+        table[key] = tuple(names)
     for key, value in table.items():
         if key in limits:
             low, high = limits[key]

@@ -139,7 +139,7 @@ def test_strings_are_utf8_and_end_with_one_nul(types):
         (lambda t: t.sum_bytes(b"abc", 4), r"data: expected 4 bytes \(n = 4\), got 3"),
         (lambda t: t.sum_bytes("abc", 3), "data: expected bytes, got str"),
         (lambda t: t.sum_bytes([1, 2], 2), "data: expected bytes, got list"),
-        (lambda t: t.sum_bytes(None, 0), "data: expected bytes, got NoneType"),
+        (lambda t: t.sum_bytes(3, 0), "data: expected bytes, got int"),
         (lambda t: t.sum_i32([1, 2**31], 2), "data: expected int32_t values"),
         (lambda t: t.sum_i32(7, 1), "data: expected bytes or a list of int32_t, got int"),
         (lambda t: t.sum_i32([], -1), "n = -1: expected no less than 0"),
