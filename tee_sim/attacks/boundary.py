@@ -1,7 +1,9 @@
 """Row 22: what the host passes is not what the program takes it for.
 
 The victim is a customs office with two counters. At one the generated code checks what crosses the
-border; at the other the program has to (user_check), and makes one mistake at each window.
+border; at the other the program has to (user_check), and makes one mistake at each window. Every
+script gets the platform, whose host is the adversary; the office; the SHA-256 of its secret, which
+judges; and what the names of the ecalls end with at the counter that is attacked.
 """
 
 from __future__ import annotations
@@ -51,14 +53,7 @@ def boundary(title: str, reference: str, check: str) -> Callable[[Callable[..., 
 
 @boundary("Address inside as a buffer", "Van Bulck et al. 2019", "RUNTIME.OUTSIDE")
 def inside_pointer(host: Platform, victim: DeployedEnclave, digest: bytes, suffix: str) -> Outcome:
-    """Have the office carry goods from the address of its own secret to the host.
-
-    Args:
-        host: the platform; its host is the adversary.
-        victim: a customs office that holds a secret.
-        digest: SHA-256 of the secret, from its owner: judges whether the attack worked.
-        suffix: of the ecall: empty for the checked counter.
-    """
+    """Have the office carry goods from the address of its own secret to the host."""
     loot = victim.guest.arena[0] + LOOT
     _call(victim, f"carry{suffix}", victim.address(SECRET), loot, SIZE)
     return _judge(host, victim, digest, victim.guest.read(loot, SIZE), "RUNTIME.OUTSIDE")
@@ -66,14 +61,7 @@ def inside_pointer(host: Platform, victim: DeployedEnclave, digest: bytes, suffi
 
 @boundary("Argument changed after the check", "Van Bulck et al. 2019: TOCTOU", "RUNTIME.COPY")
 def double_fetch(host: Platform, victim: DeployedEnclave, digest: bytes, suffix: str) -> Outcome:
-    """Ask for shelf 0, and write another number there while the office is on its way.
-
-    Args:
-        host: the platform; its host is the adversary.
-        victim: a customs office that holds a secret.
-        digest: SHA-256 of the secret, from its owner: judges whether the attack worked.
-        suffix: of the ecall: empty for the checked counter.
-    """
+    """Ask for shelf 0, and write another number there while the office is on its way."""
     shelf = victim.guest.arena[0] + LOOT
     distance = victim.address(SECRET) - victim.address("customs_shelves")
     found = b""
@@ -91,12 +79,6 @@ def size_overflow(host: Platform, victim: DeployedEnclave, digest: bytes, suffix
     """Pass a list of so many numbers that its size in bytes wraps around to that of one.
 
     The program looks whether an entry is in the list. Every entry is, and so every address.
-
-    Args:
-        host: the platform; its host is the adversary.
-        victim: a customs office that holds a secret.
-        digest: SHA-256 of the secret, from its owner: judges whether the attack worked.
-        suffix: of the ecall: empty for the checked counter.
     """
     outside = victim.guest.arena[0] + LOOT
     copied = victim.guest.base + victim.program.heap[0] + BLOCK_HEADER
@@ -111,14 +93,7 @@ def size_overflow(host: Platform, victim: DeployedEnclave, digest: bytes, suffix
 
 @boundary("Stack in a structure's gaps", "Lee, Kim 2017 (structure padding)", "RUNTIME.CLEAR")
 def stack_leak(host: Platform, victim: DeployedEnclave, digest: bytes, suffix: str) -> Outcome:
-    """Have forms filled in, and read what lies between their members.
-
-    Args:
-        host: the platform; its host is the adversary.
-        victim: a customs office that holds a secret.
-        digest: SHA-256 of the secret, from its owner: judges whether the attack worked.
-        suffix: of the ecall: empty for the checked counter.
-    """
+    """Have forms filled in, and read what lies between their members."""
     form, found = victim.guest.arena[0] + LOOT, b""
     for number in range(SIZE // 4):
         _call(victim, f"fill_in{suffix}", number, form)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import NoReturn
 
 from tee_sim.errors import BuildError
 
@@ -22,37 +21,33 @@ def keep(text: str, defines: Collection[str], file: str) -> str:
     kept: list[str] = []
     opened: list[tuple[int, bool, bool]] = []  # where, whether it holds, whether #else was seen
     end = 0
-
-    def refuse(at: int, message: str) -> NoReturn:
-        line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
-        raise BuildError(message, file=file, line=line, column=column)
-
-    def copy(part: str) -> None:
-        kept.append(part if all(holds for _, holds, _ in opened) else _blank(part))
-
     for piece in _PIECE.finditer(text):
-        copy(text[end : piece.start()])
-        at, end, word, name = piece.start(), piece.end(), piece["word"], piece["name"]
-        if word is None:
-            copy(piece[0])
-            continue
-        kept.append(_blank(piece[0]))
+        word, name, at = piece["word"], piece["name"], piece.start()
+        following = piece.end() if word is None else at
+        holds = all(each for _, each, _ in opened)
+        kept.append(text[end:following] if holds else _blank(text[end:following]))
+        kept.append(_blank(text[following : piece.end()]))
+        end, problem = piece.end(), ""
         if word in ("ifdef", "ifndef"):
-            if name is None:
-                refuse(at, f"#{word} without a name: expected #{word} NAME")
             opened.append((at, (name in defines) == (word == "ifdef"), False))
-        elif word not in ("else", "endif"):
-            known = "#ifdef, #ifndef, #else or #endif"
-            refuse(at, f"unknown directive '#{word}': expected {known}")
-        elif not opened or (word == "else" and opened[-1][2]):
-            refuse(at, f"unexpected #{word}: expected #ifdef or #ifndef before it")
-        else:
+            problem = "" if name else f"#{word} without a name: expected #{word} NAME"
+        elif word is not None and word not in ("else", "endif"):
+            problem = f"unknown directive '#{word}': expected #ifdef, #ifndef, #else or #endif"
+        elif word and (not opened or (word == "else" and opened[-1][2])):
+            problem = f"unexpected #{word}: expected #ifdef or #ifndef before it"
+        elif word:
             start, holds, _ = opened.pop()
-            if word == "else":
-                opened.append((start, not holds, True))
+            opened += [(start, not holds, True)] if word == "else" else []
+        if problem:
+            raise _error(text, at, problem, file)
     if opened:
-        refuse(opened[-1][0], "a condition that is not closed: expected #endif")
+        raise _error(text, opened[-1][0], "a condition that is not closed: expected #endif", file)
     return "".join(kept) + text[end:]
+
+
+def _error(text: str, at: int, message: str, file: str) -> BuildError:
+    line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+    return BuildError(message, file=file, line=line, column=column)
 
 
 def _blank(part: str) -> str:

@@ -266,4 +266,6 @@ def _key(ctype: CType) -> str:
 
 
 def _any_of(terminals: set[str]) -> str:
-    return " or ".join(sorted({EXPECTED.get(name, name.lower()) for name in terminals}))
+    patterns = {terminal.name: terminal.pattern for terminal in _grammar().terminals}
+    quoted = {name: f"'{patterns[name].value}'" for name in terminals & patterns.keys()}
+    return " or ".join(sorted({(quoted | EXPECTED)[name] for name in terminals}))

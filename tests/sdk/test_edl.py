@@ -137,10 +137,7 @@ def test_a_refusal_names_the_word_and_its_place(declaration, column, said):
         ("enclave { trusted { void f(); }; };", "'private' is not supported"),
         ("enclave { trusted { private void f(); }; };", "'private' is not supported"),
         ("enclave { untrusted { public void f(); }; };", "'public' is for ecalls"),
-        (
-            "enclave { untrusted { void f() allow(a,); }; };",
-            "1:41: unexpected ')': expected a name",
-        ),
+        ("enclave { untrusted { void f() allow(a,); }; };", "1:40: unexpected ')': expected a"),
         ("enclave { trusted { public void f(); public void f(); }; };", "declared twice"),
         ("enclave { trusted { public void f(); }; untrusted { int f(); }; };", "declared twice"),
         ("enclave { /* ", "a comment that is not closed"),
