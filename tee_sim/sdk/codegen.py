@@ -22,45 +22,51 @@ from tee_sim.sdk.edl import CType, Extent, Function, Interface, Param
 
 _NOTE = "/* Generated from {name}.edl by tee_sim.sdk.codegen. Do not edit: edit the EDL file. */"
 
+_HEADER = """\
+{note}
+#ifndef {guard}
+#define {guard}
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "openenclave/enclave.h"
+{includes}
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+{types}
+/* Ecalls: the program defines these. */
+{ecalls}
+
+/* Ocalls: the program calls these; the result says whether the call took place. */
+{ocalls}
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
 _INDENT = "    "
 
 
 def header(interface: Interface, name: str) -> str:
     """``<name>_t.h``: types, prototypes of the ecalls to write, and of the ocalls to call."""
-    guard = f"{name.upper()}_T_H"
     ecalls = [f"{f.returns.name} {f.name}({_ecall_params(f)});" for f in interface.trusted]
     ocalls = [f"oe_result_t {f.name}({_ocall_params(f)});" for f in interface.untrusted]
-    return "\n".join(
-        [
-            _NOTE.format(name=name),
-            f"#ifndef {guard}",
-            f"#define {guard}",
-            "",
-            "#include <stdbool.h>",
-            "#include <stddef.h>",
-            "#include <stdint.h>",
-            "",
-            '#include "openenclave/enclave.h"',
-            *(f'#include "{file}"' for file in interface.includes),
-            "",
-            "#ifdef __cplusplus",
-            'extern "C" {',
-            "#endif",
-            "",
-            *(line for ctype in interface.types for line in _declare_type(ctype)),
-            "/* Ecalls: the program defines these. */",
-            *ecalls,
-            "",
-            "/* Ocalls: the program calls these; the result says whether the call took place. */",
-            *ocalls,
-            "",
-            "#ifdef __cplusplus",
-            "}",
-            "#endif",
-            "",
-            "#endif",
-            "",
-        ]
+    types = [line for ctype in interface.types for line in _declare_type(ctype)]
+    return _HEADER.format(
+        note=_NOTE.format(name=name),
+        guard=f"{name.upper()}_T_H",
+        includes="\n".join(f'#include "{file}"' for file in interface.includes),
+        types="\n".join(types),
+        ecalls="\n".join(ecalls),
+        ocalls="\n".join(ocalls),
     )
 
 

@@ -6,6 +6,7 @@ A call's `Plan` is made once, when the enclave is created: which converter each 
 
 from __future__ import annotations
 
+import inspect
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,10 +23,11 @@ from tee_sim.sdk.values import (
     buffer,
     by_value,
     code,
-    decode,
     decode_buffer,
+    from_value,
     product,
     python_name,
+    python_type,
     scalar,
     text,
 )
@@ -60,7 +62,11 @@ class Plan:
         self.given = tuple(p for p in function.params if p.is_in or not p.pointer)
         self.outs = tuple(p for p in function.params if p.is_out)
         self.returns_value = function.returns.kind not in ("void", "result")
-        self._names = [python_name(p.name) for p in self.given]
+        either = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        self.signature = inspect.Signature(
+            inspect.Parameter(python_name(p.name), either, annotation=python_type(p))
+            for p in self.given
+        )
         self._checks = [_check(p, f"{function.name}(): {p.name}") for p in self.given]
         self._sized = [p for p in self.given if p.pointer and not p.string]
         formats = [_slot_format(function.returns)]
@@ -81,8 +87,14 @@ class Plan:
         Raises:
             UsageError: a wrong number, name, type, range or size; names the parameter.
         """
-        if kwargs or len(args) != len(self._names):
-            args = self._with_keywords(args, kwargs)
+        if kwargs or len(args) != len(self.given):
+            try:
+                args = self.signature.bind(*args, **kwargs).args
+            except TypeError as error:
+                name, takes = self.function.name, ", ".join(self.signature.parameters)
+                raise UsageError(
+                    f"{name}() takes {takes or 'no arguments'}: {error}. Its EDL: {self.function}"
+                ) from None
         values = {
             param.name: check(value)
             for param, check, value in zip(self.given, self._checks, args, strict=True)
@@ -90,21 +102,6 @@ class Plan:
         for param in self._sized:
             self._check_size(param, values)
         return values
-
-    def _with_keywords(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        name, names = self.function.name, self._names
-        bound = dict(zip(names, args, strict=False))
-        wrong = [key for key in kwargs if key not in names or key in bound]
-        bound |= kwargs
-        missing = [key for key in names if key not in bound]
-        if len(args) > len(names) or wrong or missing:
-            takes, problem = ", ".join(names) or "no arguments", f"{len(args)} arguments were given"
-            if wrong:
-                problem = f"'{wrong[0]}' is unknown or given twice"
-            elif missing:
-                problem = f"'{missing[0]}' is missing"
-            raise UsageError(f"{name}() takes {takes}: {problem}. Its EDL: {self.function}")
-        return tuple(bound[key] for key in names)
 
     def _check_size(self, param: Param, values: dict[str, Any]) -> None:
         if values[param.name] is None:
@@ -183,11 +180,8 @@ class Plan:
 
     def retval(self, base: int, read: Follow) -> Any:
         """The return value, from its slot."""
-        return self._value(self.function.returns, read(base, self._return.size))
-
-    @staticmethod
-    def _value(ctype: CType, content: bytes) -> Any:
-        return decode(ctype, content, 0, _follow_nothing)
+        (value,) = self._return.unpack(read(base, self._return.size)) or (None,)
+        return from_value(self.function.returns, value)
 
     def _follow(self, arena: Arena, read: Follow) -> Follow:
         """Follows pointers that the enclave wrote, as far as they lead to what it was lent."""
@@ -224,8 +218,8 @@ class Plan:
             elif param.pointer:
                 call.values[param.name] = None
         for param in self.given:
-            if param.type.compound and not param.pointer:
-                call.values[param.name] = self._value(param.type, call.values[param.name])
+            if not param.pointer:
+                call.values[param.name] = from_value(param.type, call.values[param.name])
         return call
 
     def answer(self, returned: Any, call: Incoming, arena: Arena, read: Follow) -> list[Write]:
@@ -341,7 +335,3 @@ def _follow_pointers(content: Blob, at: int, holds: bytearray, into: bytearray, 
     for offset, found in content.pointers:
         if found is not None:
             pack_into("<Q", holds, at + offset, _place(into, found, base))
-
-
-def _follow_nothing(address: int, size: int) -> bytes:
-    raise UsageError(f"a value has no pointer to follow: {size} bytes at {address:#x}")

@@ -59,13 +59,6 @@ class Declarations:
         if str(name) in TYPES:
             self.refuse(name, f"'{name}' is a type: expected a name after it")
 
-    def words(self, node: Tree[Token]) -> list[Token]:
-        """The words of a type, and of a name behind it if there is no star between."""
-        words = tokens(node)
-        for word in words:
-            self.refuse_unsupported(word)
-        return words
-
     def constant(self, token: Token, more: dict[str, int]) -> int:
         """A number, or the value of an enumerator."""
         if token.type == "NUMBER":
@@ -100,7 +93,7 @@ class Declarations:
     def _declaration(self, node: Tree[Token], place: str) -> tuple[Param, Token]:
         """A parameter, or a member of a struct or union."""
         given = self._attributes(trees(node, "attribute"), place)
-        stars, words = tokens(node, "STAR"), self.words(trees(node, "words")[0])
+        stars, words = tokens(node, "STAR"), tokens(trees(node, "words")[0])
         name = tokens(node, "NAME")[0] if stars else words.pop()
         by_name = given.keys() & {"isptr", "isary"}
         ctype, const = self.type_of(words, name, bool(stars or by_name))
@@ -170,7 +163,6 @@ class Declarations:
         found: dict[str, Token] = {}
         for node in nodes:
             word, *value = tokens(node)
-            self.refuse_unsupported(word)
             takes_value = word in ("size", "count")
             if word not in ATTRIBUTES or (place != "parameter" and not takes_value):
                 known = ATTRIBUTES if place == "parameter" else ("size", "count")

@@ -221,20 +221,17 @@ class Interface:
 
 def _integers() -> dict[str, CType]:
     """Every integer type, under each of its usual spellings (sorted words, without `int`)."""
-    types = {name: CType(name, "int", 1) for name in ("char", "signed char")}
-    types["char signed"] = types.pop("signed char")
-    types["char unsigned"] = CType("unsigned char", "uint", 1)
-    for words, size in (("short", 2), ("", 4), ("long", 8), ("long long", 8)):
+    types = {"size_t": CType("size_t", "uint", 8, 8), "wchar_t": CType("wchar_t", "int", 4, 4)}
+    for words, size in (("char", 1), ("short", 2), ("", 4), ("long", 8), ("long long", 8)):
         signed = CType(words or "int", "int", size, size)
         unsigned = CType(f"unsigned {words or 'int'}", "uint", size, size)
         types[words] = types[f"{words} signed".strip()] = signed
         types[f"{words} unsigned".strip()] = unsigned
-    for bits in (8, 16, 32, 64):
-        for prefix, kind in (("", "int"), ("u", "uint")):
-            name = f"{prefix}int{bits}_t"
-            types[name] = CType(name, kind, bits // 8, bits // 8)
-    types["size_t"] = CType("size_t", "uint", 8, 8)
-    types["wchar_t"] = CType("wchar_t", "int", 4, 4)
+    types["char signed"] = CType("signed char", "int", 1)
+    for size in (1, 2, 4, 8):
+        for kind in ("int", "uint"):
+            name = f"{kind}{8 * size}_t"
+            types[name] = CType(name, kind, size, size)
     return types
 
 

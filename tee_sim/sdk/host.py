@@ -15,7 +15,6 @@ there. One arena serves ecalls and ocalls, because both sides copy everything ou
 from __future__ import annotations
 
 import errno
-import inspect
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -38,7 +37,7 @@ from tee_sim.sdk.results import (
     OE_REENTRANT_ECALL,
     name_of,
 )
-from tee_sim.sdk.values import python_name, python_type, record
+from tee_sim.sdk.values import record
 
 OCALL_RETURN = 2**64 - 1
 """RDI at an entry: no new ecall, the ocall is done. RSI is its result."""
@@ -302,11 +301,5 @@ def _method(enclave: Enclave, function: Function) -> Callable[..., Any]:
     method.__name__ = method.__qualname__ = function.name
     about = f"An ecall of the enclave {enclave.name}, as its EDL declares it."
     method.__doc__ = f"{function}\n\n{about}"
-    either = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    method.__signature__ = inspect.Signature(
-        [
-            inspect.Parameter(python_name(p.name), either, annotation=python_type(p))
-            for p in plan.given
-        ]
-    )
+    method.__signature__ = plan.signature
     return cast(Callback, method)

@@ -107,7 +107,7 @@ class _Reader(Declarations):
 
     def _syntax(self) -> Tree[Token]:
         try:
-            return _grammar().parse(self.text)
+            tree = _grammar().parse(self.text)
         except UnexpectedCharacters as error:
             rest = self.text[error.pos_in_stream or 0 :]
             what = f"unexpected character {rest[:1]!r}: expected {_any_of(error.allowed or set())}"
@@ -117,6 +117,9 @@ class _Reader(Declarations):
             raise BuildError(what, file=self.file, line=error.line, column=error.column) from None
         except UnexpectedToken as error:
             self._unexpected(error)
+        for token in tree.scan_values(bool):
+            self.refuse_unsupported(token)
+        return tree
 
     def _unexpected(self, error: UnexpectedToken) -> NoReturn:
         token, expected = error.token, _any_of(error.accepts or error.expected)
@@ -233,7 +236,7 @@ class _Reader(Declarations):
 
     def _function(self, node: Tree[Token], section: str) -> tuple[Token, Function]:
         public, stars, names = (tokens(node, kind) for kind in ("PUBLIC", "STAR", "NAME"))
-        words = self.words(trees(node, "words")[0])
+        words = tokens(trees(node, "words")[0])
         name = names[0] if names else words.pop()
         self.check_name(name)
         if section == "trusted" and not public:

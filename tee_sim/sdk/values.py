@@ -65,7 +65,7 @@ def record(ctype: CType) -> Any:
         return namedtuple(name, [python_name(m.name) for m in ctype.members], rename=True)
 
     def view(member: Param) -> property:
-        return property(lambda self: _decode_array(member.type, member.dims, bytes(self), 0, _no))
+        return property(lambda self: _decode(member.type, bytes(self), 0, _nowhere, member.dims))
 
     views = {python_name(member.name): view(member) for member in ctype.members}
     return type(name, (bytes,), {"__slots__": ()} | views)
@@ -113,6 +113,14 @@ def by_value(ctype: CType, who: str, value: Any) -> Any:
     blob = Blob(ctype.size)
     _encode(blob, 0, ctype, who, value)
     return bytes(blob)
+
+
+def from_value(ctype: CType, value: Any) -> Any:
+    """What Python gets for a parameter or a result that `struct` unpacked."""
+    if ctype.compound:
+        return _decode(ctype, value, 0, _nowhere)
+    known = ctype.kind == "enum" and value in (number for _, number in ctype.values)
+    return record(ctype)(value) if known else value
 
 
 def text(param: Param, who: str, value: Any) -> bytes | None:
@@ -181,32 +189,35 @@ def product(param: Param, beside: Mapping[str, Any]) -> int:
     return number(param.count) * number(param.unit)
 
 
-def _encode(blob: Blob, at: int, ctype: CType, who: str, value: Any) -> None:
-    """Write one value into the blob."""
-    if not ctype.compound:
+def _encode(
+    blob: Blob, at: int, ctype: CType, who: str, value: Any, dims: tuple[int, ...] = ()
+) -> None:
+    """Write one value, or an array of them, into the blob."""
+    if dims:
+        if isinstance(value, bytes) and ctype.size == len(dims) == 1:
+            value = list(value.ljust(dims[0], b"\0"))
+        if not isinstance(value, list | tuple) or len(value) != dims[0]:
+            raise UsageError(f"{who}: expected {dims[0]} of {ctype.name}, got {value!r}")
+        step = ctype.size * prod(dims[1:])
+        for index, item in enumerate(value):
+            _encode(blob, at + index * step, ctype, f"{who}[{index}]", item, dims[1:])
+    elif not ctype.compound:
         pack_into("<" + code(ctype), blob, at, scalar(ctype, who, value))
-        return
-    if ctype.kind == "union" and isinstance(value, bytes | bytearray):
-        if len(value) != ctype.size:
-            raise UsageError(f"{who}: expected {ctype.size} bytes, got {len(value)}")
+    elif ctype.kind == "union" and isinstance(value, bytes) and len(value) == ctype.size:
         blob[at : at + ctype.size] = value
-        return
-    given = _members(ctype, who, value)
-    for offset, member in ctype.placed:
-        if member.name not in given:
-            continue
-        where, item = f"{who}.{member.name}", given[member.name]
-        if not member.pointer:
-            _encode_array(blob, at + offset, member.type, member.dims, where, item)
-            continue
-        content = buffer(member, where, item)
-        for name in (member.count, member.unit):
-            if isinstance(name, str):
-                scalar(next(m.type for m in ctype.members if m.name == name), who, given[name])
-        expected = product(member, given)
-        if content is not None and len(content) != expected:
-            raise UsageError(f"{where}: expected {expected} bytes, got {len(content)}")
-        blob.pointers.append((at + offset, content))
+    else:
+        given = _members(ctype, who, value)
+        for offset, member in ctype.placed:
+            if member.name in given and not member.pointer:
+                place, where = at + offset, f"{who}.{member.name}"
+                _encode(blob, place, member.type, where, given[member.name], member.dims)
+        for offset, member in ctype.deep:
+            where = f"{who}.{member.name}"
+            content = buffer(member, where, given[member.name])
+            expected = product(member, given)
+            if content is not None and len(content) != expected:
+                raise UsageError(f"{where}: expected {expected} bytes, got {len(content)}")
+            blob.pointers.append((at + offset, content))
 
 
 def _members(ctype: CType, who: str, value: Any) -> dict[str, Any]:
@@ -221,24 +232,6 @@ def _members(ctype: CType, who: str, value: Any) -> dict[str, Any]:
     raise UsageError(f"{who}: expected {ctype.name}, with {wanted} {', '.join(names)}")
 
 
-def _encode_array(
-    blob: Blob, at: int, ctype: CType, dims: tuple[int, ...], who: str, value: Any
-) -> None:
-    if not dims:
-        _encode(blob, at, ctype, who, value)
-        return
-    if isinstance(value, bytes | bytearray) and ctype.size == len(dims) == 1:
-        value = value.ljust(dims[0], b"\0")
-        if len(value) == dims[0]:
-            blob[at : at + dims[0]] = value
-            return
-    if not isinstance(value, list | tuple) or len(value) != dims[0]:
-        raise UsageError(f"{who}: expected {dims[0]} of {ctype.name}")
-    step = ctype.size * prod(dims[1:])
-    for index, item in enumerate(value):
-        _encode_array(blob, at + index * step, ctype, dims[1:], f"{who}[{index}]", item)
-
-
 def decode_buffer(param: Param, content: bytes, follow: Follow) -> Any:
     """What Python gets for a buffer that came back."""
     ctype = param.type
@@ -250,22 +243,28 @@ def decode_buffer(param: Param, content: bytes, follow: Follow) -> Any:
     if not ctype.compound or len(content) % ctype.size:
         return content
     starts = range(0, len(content), ctype.size)
-    values = [decode(ctype, content, at, follow) for at in starts]
+    values = [_decode(ctype, content, at, follow) for at in starts]
     return values[0] if param.count == 1 and len(values) == 1 else values
 
 
-def decode(ctype: CType, content: bytes, at: int, follow: Follow) -> Any:
-    """What Python gets for the value at ``at``."""
+def _decode(
+    ctype: CType, content: bytes, at: int, follow: Follow, dims: tuple[int, ...] = ()
+) -> Any:
+    """What Python gets for the value, or the array of values, at ``at``."""
+    if ctype.size == len(dims) == 1 and ctype.kind in ("int", "uint"):
+        return content[at : at + dims[0]]
+    if dims:
+        starts = range(at, at + ctype.size * prod(dims), ctype.size * prod(dims[1:]))
+        return tuple(_decode(ctype, content, start, follow, dims[1:]) for start in starts)
     if not ctype.compound:
-        (value,) = unpack_from("<" + code(ctype), content, at)
-        return _named(ctype, value) if ctype.kind == "enum" else value
+        return from_value(ctype, unpack_from("<" + code(ctype), content, at)[0])
     if ctype.kind == "union":
         return record(ctype)(content[at : at + ctype.size])
     values: dict[str, Any] = {}
     for offset, member in ctype.placed:
         if not member.pointer:
             where = at + offset
-            values[member.name] = _decode_array(member.type, member.dims, content, where, follow)
+            values[member.name] = _decode(member.type, content, where, follow, member.dims)
     for offset, member in ctype.deep:
         (address,) = unpack_from("<Q", content, at + offset)
         size = product(member, values)
@@ -274,22 +273,5 @@ def decode(ctype: CType, content: bytes, at: int, follow: Follow) -> Any:
     return record(ctype)(*(values[member.name] for member in ctype.members))
 
 
-def _named(ctype: CType, number: int) -> Any:
-    known = number in (value for _, value in ctype.values)
-    return record(ctype)(number) if known else number
-
-
-def _decode_array(
-    ctype: CType, dims: tuple[int, ...], content: bytes, at: int, follow: Follow
-) -> Any:
-    if not dims:
-        return decode(ctype, content, at, follow)
-    if ctype.size == len(dims) == 1 and ctype.kind in ("int", "uint"):
-        return content[at : at + dims[0]]
-    step = ctype.size * prod(dims[1:])
-    items = range(dims[0])
-    return tuple(_decode_array(ctype, dims[1:], content, at + i * step, follow) for i in items)
-
-
-def _no(address: int, size: int) -> bytes:
-    raise UsageError(f"a union has no pointer to follow: {size} bytes at {address:#x}")
+def _nowhere(address: int, size: int) -> bytes:
+    raise UsageError(f"nobody follows this pointer to {size} bytes at {address:#x}")

@@ -130,10 +130,10 @@ def test_strings_are_utf8_and_end_with_one_nul(types):
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda t: t.add_int(1), r"add_int\(\) takes a, b: 'b' is missing.*int add_int"),
-        (lambda t: t.add_int(1, 2, 3), "3 arguments were given"),
-        (lambda t: t.add_int(1, c=2), "'c' is unknown or given twice"),
-        (lambda t: t.add_int(1, a=2, b=3), "'a' is unknown or given twice"),
+        (lambda t: t.add_int(1), r"add_int\(\) takes a, b: missing a req.* 'b'.*int add_int"),
+        (lambda t: t.add_int(1, 2, 3), "too many positional arguments"),
+        (lambda t: t.add_int(1, b=1, c=2), "unexpected keyword argument 'c'"),
+        (lambda t: t.add_int(1, a=2, b=3), "multiple values for argument 'a'"),
         (lambda t: t.nothing(1), "takes no arguments"),
         (lambda t: t.nothing(x=1), "takes no arguments"),
         (lambda t: t.sum_bytes(b"abc", 4), r"data: expected 4 bytes \(n = 4\), got 3"),
