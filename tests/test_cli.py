@@ -428,7 +428,7 @@ def test_run_prints_every_result_on_a_line() -> None:
         (("safe", "open"), "there is no program 'safe'"),
         (("vault", "ping", "--platform", "tdx"), "no platform named 'tdx'"),
         (("vault", "ping", "1"), "takes no arguments"),
-        (("vault", "make_secret"), "'pin' is missing"),
+        (("vault", "make_secret"), "missing a required argument: 'pin'"),
         (("vault", "make_secret", "@/no/such/file"), "No such file"),
         (("vault", "make_secret", "hex:0"), "non-hexadecimal"),
         (("vault", "make_secret", "hex:00"), "holds a NUL"),

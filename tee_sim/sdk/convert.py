@@ -64,8 +64,10 @@ class Plan:
         self.returns_value = function.returns.kind not in ("void", "result")
         either = inspect.Parameter.POSITIONAL_OR_KEYWORD
         self.signature = inspect.Signature(
-            inspect.Parameter(python_name(p.name), either, annotation=python_type(p))
-            for p in self.given
+            [
+                inspect.Parameter(python_name(p.name), either, annotation=python_type(p))
+                for p in self.given
+            ]
         )
         self._checks = [_check(p, f"{function.name}(): {p.name}") for p in self.given]
         self._sized = [p for p in self.given if p.pointer and not p.string]

@@ -22,7 +22,6 @@ MAX_VALUE = 1 << 16
 """Largest struct, union or array member, in bytes."""
 
 POINTER = CType("void*", "pointer", 8, 8)
-_DIRECTIONS = {"in", "out"}
 _SIZES = ("int", "uint", "enum")
 
 
@@ -121,42 +120,39 @@ class Declarations:
 
     def _pointer(self, param: Param, name: Token, given: dict[str, Token], place: str) -> Param:
         """Check the attributes of a pointer against each other; what is copied, and how much."""
-        sized = given.keys() & {"size", "count"}
+        ctype, sizes = param.type, given.keys() & {"size", "count"}
+        directions = given.keys() & {"in", "out"}
+        wrong: list[tuple[object, str, str]] = []
         if "user_check" in given:
-            if given.keys() & _DIRECTIONS or sized or param.string:
-                self.refuse(given["user_check"], f"'{name}': expected user_check alone")
+            alone = directions or sizes or param.string
+            wrong = [(alone, "user_check", f"'{name}': expected user_check alone")]
+        else:
+            wrong = [
+                (place == "parameter" and not directions, "",
+                 f"the pointer '{name}' has no direction: expected [in] or [out]"),
+                (param.const and "out" in given, "out", f"'{name}' is const: expected [in] alone"),
+                (param.dims and (sizes or place != "parameter"), "",
+                 f"the array '{name}' has its size: expected no size and no count"),
+                *((kind in given and (ctype.name != element or "in" not in given or sizes), kind,
+                   f"'{name}': expected [in, {kind}] const {element}*")
+                  for kind, element in (("string", "char"), ("wstring", "wchar_t"))),
+                (len(sizes) == 2 and place == "parameter", "count",
+                 "size and count together are not supported: use one"),
+                (ctype.size == 0 and "size" not in given, "",
+                 f"'{name}' points to {ctype.name}: expected [size=...] in bytes"),
+                ("size" in given and ctype.deep, "size",
+                 f"'{ctype.name}' has pointers to follow: expected count"),
+            ]  # fmt: skip
+        for failed, word, why in wrong:
+            if failed:
+                self.refuse(given.get(word, name), why)
+        if "user_check" in given:
             star = "" if param.dims or given.keys() & {"isptr", "isary"} else "*"
-            pointer = replace(POINTER, name=param.type.name + star)
-            return replace(param, pointer=False, type=pointer)
-        if place == "parameter" and not given.keys() & _DIRECTIONS:
-            self.refuse(name, f"the pointer '{name}' has no direction: expected [in] or [out]")
-        if param.const and "out" in given:
-            self.refuse(given["out"], f"'{name}' is const: expected [in] alone")
-        if param.dims and (sized or place != "parameter"):
-            self.refuse(name, f"the array '{name}' has its size: expected no size and no count")
-        for kind, element in (("string", "char"), ("wstring", "wchar_t")):
-            fits = "in" in given and param.type.name == element and not (param.dims or sized)
-            if kind in given and not fits:
-                self.refuse(given[kind], f"'{name}': expected [in, {kind}] const {element}*")
-        if "size" in given and "count" in given and place == "parameter":
-            self.refuse(given["count"], "size and count together are not supported: use one")
-        if param.type.size == 0 and "size" not in given:
-            self.refuse(name, f"'{name}' points to {param.type.name}: expected [size=...] in bytes")
-        if "size" in given and param.type.deep:
-            self.refuse(
-                given["size"], f"'{param.type.name}' has pointers to follow: expected count"
-            )
-        return self._sized(param, given)
-
-    def _sized(self, param: Param, given: dict[str, Token]) -> Param:
+            return replace(param, pointer=False, type=replace(POINTER, name=ctype.name + star))
         count, size = (self._extent(given[w]) if w in given else None for w in ("count", "size"))
-        if size is not None and count is not None:
-            return replace(param, count=count, unit=size)
-        if size is not None:
-            return replace(param, count=size, unit=1)
-        return replace(
-            param, count=prod(param.dims) if count is None else count, unit=param.type.size
-        )
+        unit: Extent = ctype.size if size is None else size if count is not None else 1
+        count = size if count is None and size is not None else count
+        return replace(param, count=prod(param.dims) if count is None else count, unit=unit)
 
     def _attributes(self, nodes: list[Tree[Token]], place: str) -> dict[str, Token]:
         """Attribute name -> its value, or the name itself where it takes none."""
