@@ -125,8 +125,8 @@ def test_a_missing_function_is_a_build_error(copy):
 def test_an_edl_error_points_at_the_edl_file(copy):
     directory = copy("edl")
     file = directory / "vault.edl"
-    file.write_text(file.read_text().replace("[in, string]", "[user_check]"))
-    with pytest.raises(BuildError, match="user_check") as caught:
+    file.write_text(file.read_text().replace("[in, string]", "[in, sizefunc=f]"))
+    with pytest.raises(BuildError, match="sizefunc") as caught:
         builder.build(directory)
     assert caught.value.file == str(file)
 
