@@ -96,6 +96,9 @@ class Enclave:
     A method returns what the C function returns. A pointer that is ``[out]`` is not passed but
     returned, as bytes: alone if the function returns nothing else, otherwise in a named tuple after
     ``result``. An `oe_result_t` is not returned: anything but OE_OK is raised as `EcallFailed`.
+    What Python has for structures and other values, `tee_sim.sdk.values` says; ``types`` holds the
+    classes of those that the EDL declares. A callback of an ocall with ``propagate_errno`` that
+    raises `OSError` makes it fail with that errno.
 
     After `EcallFailed`, or an exception from an ocall's callback, the enclave has finished its call
     and can be called again. After a fault, an abort or an exhausted budget it is lost: every call
@@ -123,13 +126,8 @@ class Enclave:
         self._transport = transport
         self._thread = thread
         self._lost: str | None = None
-        self.types = SimpleNamespace(
-            **{
-                key: record(ctype)
-                for ctype in interface.types
-                if (key := ctype.name.partition(" ")[2])
-            }
-        )
+        named = {ctype.name.partition(" ")[2]: ctype for ctype in interface.types}
+        self.types = SimpleNamespace(**{key: record(named[key]) for key in named if key})
         self._ocalls = [(function, Plan(function)) for function in interface.untrusted]
         self._callbacks: dict[str, Callback] = {}
         for ocall, callback in (ocalls or {}).items():
@@ -253,6 +251,7 @@ class Enclave:
             except OSError as error:
                 if not function.propagates_errno:
                     raise
+                # As C libraries do it: -1, or 0 where a handle is expected.
                 failed = -1 if function.returns.kind == "int" else 0
                 writes = plan.answer_error(struct_gva, failed, error.errno or errno.EIO)
             for gva, content in writes:

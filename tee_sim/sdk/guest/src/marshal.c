@@ -301,6 +301,8 @@ oe_result_t tee_lend(tee_buffer_t* buffer, void* inside, uint64_t count, uint64_
     }
     if (result == OE_OK)
         memcpy((void*)buffer->outside, content, size);
+    if (copy)
+        clear(copy, size);
     free(copy);
     return result;
 }
