@@ -424,6 +424,12 @@ def test_an_argument_can_come_from_a_file(tmp_path: Path) -> None:
     assert shown == f"digest = {sha256(b'abc').hexdigest()}\n"
 
 
+def test_without_a_function_the_host_script_runs() -> None:
+    greeting = "Hello world, from inside.\nHello world, from the host.\n"
+    assert ok("run", "hello", "--platform", "none") == greeting
+    assert "host.py" in refused(2, "run", "lock")
+
+
 def test_run_prints_every_result_on_a_line() -> None:
     assert ok("run", TYPES, "divide", "17", "5") == "result = 3\nremainder = 02000000\n"
     assert ok("run", "vault", "ping") == "ping is done, and returns nothing\n"
