@@ -178,7 +178,7 @@ def test_what_is_declared_and_not_served_says_so(create, capsys, caplog):
     with caplog.at_level("INFO", "tee_sim.enclave"):
         border.say()
     assert capsys.readouterr().out == "hello, host\n"
-    assert caplog.messages == ["logged"]
+    assert caplog.messages == ["logged\n"]
 
 
 @pytest.mark.parametrize(
