@@ -10,7 +10,7 @@ from tee_sim.abi.sgx import Attributes
 from tee_sim.abi.sgx_sign import EINITTOKEN, SIGSTRUCT
 from tee_sim.errors import PermissionRefused
 from tee_sim.hypervisor.guest import Guest
-from tee_sim.hypervisor.memory import AddressSpace, FrameAllocator
+from tee_sim.machine.memory import AddressSpace, FrameAllocator
 from tee_sim.hypervisor.plain import PlainGuest
 from tee_sim.hypervisor.sgx import SGXDriver, SGXGuest
 from tee_sim.machine.machine import Machine
