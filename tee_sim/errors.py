@@ -20,6 +20,16 @@
         EnclaveLost              it died, or was stopped; it cannot be called again
         BudgetExceeded           it ran for longer than its instruction budget
         EcallFailed              it answered a call with an error code
+      AttestationError           a Verifier refused the evidence
+        BadSignature             a signature, or what a key is bound by, does not hold
+        UntrustedChain           certificates that do not lead to the chosen root
+        Expired                  outside its validity at the time of the appraisal
+        Revoked                  a certificate, or the whole TCB level, was withdrawn
+        TCBOutOfDate             the platform's TCB status is none that the policy accepts
+        NonceMismatch            not made for this challenge, or not for this key
+        ReferenceValueMismatch   not the identity, version or platform that was expected
+        DebugForbidden           a debugger can read what runs there
+        NotChecked               something before it failed, so it could not be checked
       PermissionRefused          the kernel refused: the caller was not granted what it asked for
       BuildError                 the guest program or its EDL does not compile
       UsageError (ValueError)    the simulator was misused; the message says what to do instead
@@ -187,6 +197,54 @@ class EcallFailed(GuestError):
     def __init__(self, ecall: str, result: str, code: int, message: str) -> None:
         super().__init__(f"{ecall} failed with {result} ({code}): {message}")
         self.ecall, self.result, self.code = ecall, result, code
+
+
+class AttestationError(TeeSimError):
+    """A Verifier does not accept evidence.
+
+    Attributes:
+        check: name of the check that failed; empty where there is none.
+    """
+
+    def __init__(self, message: str, *, check: str = "") -> None:
+        super().__init__(f"{check}: {message}" if check else message)
+        self.check = check
+
+
+class BadSignature(AttestationError):
+    """A signature does not verify, or a hash that binds a key does not match."""
+
+
+class UntrustedChain(AttestationError):
+    """Certificates or revocation lists that do not lead to the root that the caller chose."""
+
+
+class Expired(AttestationError):
+    """A certificate, a revocation list or other collateral is not valid at the given time."""
+
+
+class Revoked(AttestationError):
+    """A certificate was revoked, or the platform's TCB level was."""
+
+
+class TCBOutOfDate(AttestationError):
+    """The platform's TCB status, or an advisory that concerns it, is not acceptable."""
+
+
+class NonceMismatch(AttestationError):
+    """The evidence was not made for this challenge, or not for this key."""
+
+
+class ReferenceValueMismatch(AttestationError):
+    """An identity, a measurement or a version is not what was expected."""
+
+
+class DebugForbidden(AttestationError):
+    """Whoever runs the machine can debug the enclave or the virtual machine."""
+
+
+class NotChecked(AttestationError):
+    """A check could not be made because of what failed before it; that is no acceptance."""
 
 
 class PermissionRefused(TeeSimError):

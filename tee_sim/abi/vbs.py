@@ -1,0 +1,217 @@
+"""VBS: the report that an enclave gets from the secure kernel.
+
+`EnclaveGetAttestationReport` returns a package of three parts: a header, the *signed statement*
+(a fixed part, then one block for each module in the enclave) and the signature over the statement.
+`read_report` takes one apart, `EnclaveReport` builds one. What a *virtual machine* that VBS
+isolates gets is another structure, and not here.
+
+Sources: Microsoft's ``ntenclv.h`` and its pages on learn.microsoft.com, compared with the bindings
+that Microsoft generates from the header (``windows-sys``, module ``Win32::System::Environment``).
+Everything is packed and little-endian. No report of real hardware was at hand: that Windows fills
+these fields as described here is unverified.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from tee_sim.abi.layout import Bits, Struct, at, bit
+from tee_sim.errors import Truncated, UnknownVersion
+
+NTENCLV_H: Final = "Microsoft, ntenclv.h, "
+
+VERSION = 1
+"""VBS_ENCLAVE_REPORT_PKG_HEADER_VERSION_CURRENT and VBS_ENCLAVE_REPORT_VERSION_CURRENT."""
+
+SHA256_RSA_PSS_SHA256 = 1
+"""VBS_ENCLAVE_REPORT_SIGNATURE_SCHEME_SHA256_RSA_PSS_SHA256, the only scheme."""
+
+VARDATA_MODULE = 1
+"""VBS_ENCLAVE_VARDATA_MODULE, the only kind of block."""
+
+ENCLAVE_TYPE_VBS = 0x10
+"""ENCLAVE_TYPE_VBS in ``winnt.h``."""
+
+REPORT_DATA = 64
+"""ENCLAVE_REPORT_DATA_LENGTH: bytes that the enclave puts into its report."""
+
+
+# fmt: off
+class EnclaveFlags(Bits, size=4, source=NTENCLV_H + "ENCLAVE_FLAG_*"):
+    """Who may look into the enclave."""
+
+    full_debug_enabled:    bool = bit(0, "a debugger may read and write the enclave")
+    dynamic_debug_enabled: bool = bit(1, "debugging may be switched on while it runs")
+    dynamic_debug_active:  bool = bit(2, "debugging has been switched on")
+
+
+class EnclaveIdentity(Struct, size=152, source=NTENCLV_H + "ENCLAVE_IDENTITY"):
+    """Who an enclave is. Its primary module says so, except for the owner and the versions."""
+
+    owner_id:          bytes        = at(0,   32, "what its creator passed to CreateEnclave")
+    unique_id:         bytes        = at(32,  32, "hash of the primary module")
+    author_id:         bytes        = at(64,  32, "hash that identifies who signed the module")
+    family_id:         bytes        = at(96,  16, "product family that the author gave")
+    image_id:          bytes        = at(112, 16, "product that the author gave")
+    enclave_svn:       int          = at(128, 4,  "security version of the enclave")
+    secure_kernel_svn: int          = at(132, 4,  "security version of the secure kernel")
+    platform_svn:      int          = at(136, 4,  "security version of what is below: hypervisor")
+    flags:             EnclaveFlags = at(140, 4,  "who may look into the enclave")
+    signing_level:     int          = at(144, 4,  "how much the signature is trusted")
+    enclave_type:      int          = at(148, 4,  "ENCLAVE_TYPE_VBS")
+
+
+class PackageHeader(Struct, size=24, source=NTENCLV_H + "VBS_ENCLAVE_REPORT_PKG_HEADER"):
+    """What is in a package."""
+
+    package_size:          int = at(0,  4, "bytes of header, signed statement and signature")
+    version:               int = at(4,  4, "1")
+    signature_scheme:      int = at(8,  4, "1: RSA-PSS with SHA-256 and MGF1 over SHA-256")
+    signed_statement_size: int = at(12, 4, "bytes after the header that are signed")
+    signature_size:        int = at(16, 4, "bytes of signature after them")
+
+
+class ReportHead(Struct, size=224, source=NTENCLV_H + "VBS_ENCLAVE_REPORT"):
+    """The part of the signed statement that is always there; blocks follow it."""
+
+    report_size:      int             = at(0,  4,   "bytes of the signed statement")
+    report_version:   int             = at(4,  4,   "1")
+    enclave_data:     bytes           = at(8,  64,  "what the enclave put into its report")
+    enclave_identity: EnclaveIdentity = at(72, 152, "who the enclave is")
+
+
+class ModuleHead(Struct, size=108, source=NTENCLV_H + "VBS_ENCLAVE_REPORT_MODULE"):
+    """A module in the enclave; its name follows, in UTF-16."""
+
+    data_type: int   = at(0,   4,  "1, a module (VBS_ENCLAVE_REPORT_VARDATA_HEADER)")
+    size:      int   = at(4,   4,  "bytes of this block, its header and its name included")
+    unique_id: bytes = at(8,   32, "hash of the module")
+    author_id: bytes = at(40,  32, "hash that identifies who signed it")
+    family_id: bytes = at(72,  16, "product family that the author gave")
+    image_id:  bytes = at(88,  16, "product that the author gave")
+    svn:       int   = at(104, 4,  "security version of the module")
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Module:
+    """One module in the enclave.
+
+    Attributes:
+        unique_id, author_id, family_id, image_id, svn: as in `ModuleHead`.
+        name: its file name, exactly as the block holds it. Whether Windows ends it with a NUL is
+            unverified.
+    """
+
+    unique_id: bytes
+    author_id: bytes
+    family_id: bytes
+    image_id: bytes
+    svn: int
+    name: str
+
+    def pack(self) -> bytes:
+        """The block.
+
+        Raises:
+            LayoutError: a field cannot hold its value.
+        """
+        name = self.name.encode("utf-16-le", "surrogatepass")
+        fields = {key: value for key, value in vars(self).items() if key != "name"}
+        size = ModuleHead.SIZE + len(name)
+        return ModuleHead(data_type=VARDATA_MODULE, size=size, **fields).pack() + name
+
+    @classmethod
+    def take(cls, data: bytes) -> tuple["Module", bytes]:
+        """The block at the start of ``data``, and the bytes after it.
+
+        Raises:
+            UnknownVersion: it is no module.
+            LayoutError: it does not lie in ``data``.
+        """
+        head, _ = ModuleHead.take(data)
+        if head.data_type != VARDATA_MODULE:
+            raise UnknownVersion(f"a block of type {head.data_type}; only 1, a module, is known")
+        if not ModuleHead.SIZE <= head.size <= len(data) or head.size % 2:
+            raise Truncated(
+                f"a module's block says {head.size} bytes: not an even number from "
+                f"{ModuleHead.SIZE} to the {len(data)} that are left"
+            )
+        name = data[ModuleHead.SIZE : head.size].decode("utf-16-le", "surrogatepass")
+        fields = {key: getattr(head, key) for key in cls.__annotations__ if key != "name"}
+        return cls(**fields, name=name), data[head.size :]
+
+
+@dataclass(frozen=True)
+class EnclaveReport:
+    """A report without what follows from its content: sizes, versions, signature scheme.
+
+    Attributes:
+        enclave_data: the 64 bytes that the enclave put into it.
+        identity: who the enclave is.
+        modules: what is loaded in it, the primary module first.
+        signature: over `signed_statement`; empty before it is signed.
+    """
+
+    enclave_data: bytes
+    identity: EnclaveIdentity
+    modules: tuple[Module, ...] = ()
+    signature: bytes = b""
+
+    def signed_statement(self) -> bytes:
+        """The bytes that are signed.
+
+        Raises:
+            LayoutError: a field cannot hold its value.
+        """
+        blocks = b"".join(module.pack() for module in self.modules)
+        head = ReportHead(
+            report_size=ReportHead.SIZE + len(blocks),
+            report_version=VERSION,
+            enclave_data=self.enclave_data,
+            enclave_identity=self.identity,
+        )
+        return head.pack() + blocks
+
+    def pack(self) -> bytes:
+        """The package: header, signed statement, signature."""
+        statement = self.signed_statement()
+        header = PackageHeader(
+            package_size=PackageHeader.SIZE + len(statement) + len(self.signature),
+            version=VERSION,
+            signature_scheme=SHA256_RSA_PSS_SHA256,
+            signed_statement_size=len(statement),
+            signature_size=len(self.signature),
+        )
+        return header.pack() + statement + self.signature
+
+
+def read_report(data: bytes) -> EnclaveReport:
+    """The report in a package; `EnclaveReport.pack` gives the same bytes again.
+
+    Raises:
+        UnknownVersion: a version, scheme or block that we do not know.
+        Truncated: its parts do not fill it exactly.
+        LayoutError: a field holds something that it cannot.
+    """
+    header, rest = PackageHeader.take(data)
+    statement = rest[: header.signed_statement_size]
+    signature = rest[header.signed_statement_size :]
+    if (header.version, header.signature_scheme) != (VERSION, SHA256_RSA_PSS_SHA256):
+        raise UnknownVersion(
+            f"a package of version {header.version}, signed by scheme {header.signature_scheme}; "
+            "only 1 and 1 are known"
+        )
+    head, blocks = ReportHead.take(statement)
+    stated = (header.package_size, header.signature_size, head.report_size)
+    if stated != (len(data), len(signature), header.signed_statement_size):
+        raise Truncated(
+            f"package, signature and statement say {stated} bytes, and have "
+            f"{(len(data), len(signature), len(statement))}"
+        )
+    if head.report_version != VERSION:
+        raise UnknownVersion(f"a report of version {head.report_version}; only 1 is known")
+    modules = []
+    while blocks:
+        module, blocks = Module.take(blocks)
+        modules.append(module)
+    return EnclaveReport(head.enclave_data, head.enclave_identity, tuple(modules), signature)
