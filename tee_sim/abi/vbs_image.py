@@ -12,6 +12,10 @@ from tee_sim.abi.layout import Bits, Struct, at, bit
 WINNT_H = "Microsoft, winnt.h, "
 
 
+PRIMARY_IMAGE = 1
+"""IMAGE_ENCLAVE_FLAG_PRIMARY_IMAGE, in `EnclaveConfig.enclave_flags`."""
+
+
 # fmt: off
 class PolicyFlags(Bits, size=4, source=WINNT_H + "IMAGE_ENCLAVE_POLICY_*"):
     """What the author of an image allows, and asks for."""

@@ -29,8 +29,8 @@ from tee_sim.sdk.sources import PROGRAMS, Sources, read, read_lf
 GUEST = Path(__file__).resolve().parent / "guest"
 """The runtime's own sources."""
 
-TARGETS = ("sgx", "none")
-"""How the program leaves: by ENCLU, or by SYSCALL as an ordinary process does."""
+TARGETS = ("sgx", "none", "vbs")
+"""How the program leaves: by ENCLU, or by SYSCALL: to the kernel, or to the secure kernel."""
 
 # fmt: off
 FLAGS = (
@@ -76,7 +76,7 @@ def build(program: Path | str, target: str = "sgx") -> bytes:
 
     Args:
         program: a directory with `program.toml`, an EDL file and sources, or an example's name.
-        target: ``sgx`` or ``none``.
+        target: one of `TARGETS`.
 
     Returns:
         The ELF: a static position-independent executable.

@@ -192,10 +192,11 @@ def _ecall_body(function: Function) -> Iterator[str]:
         yield f"{_INDENT * 2}{call};"
     else:
         yield f"{_INDENT * 2}tee_args.retval = {_to_slot(function.returns, call)};"
-        yield f"{_INDENT * 2}tee_copy_out(outside, &tee_args.retval, sizeof tee_args.retval);"
+        yield f"{_INDENT * 2}tee_status ="
+        yield f"{_INDENT * 3}tee_copy_out(outside, &tee_args.retval, sizeof tee_args.retval);"
     for param in _buffers(function):
         if param.is_out:
-            yield f"{_INDENT * 2}tee_give(&tee_buf_{param.name});"
+            yield from _if_ok(f"tee_give(&tee_buf_{param.name})")
 
 
 def _dispatcher(interface: Interface) -> Iterator[str]:
@@ -228,15 +229,13 @@ def _ocall(function: Function) -> Iterator[str]:
     yield from _lend(function)
     yield from _if_ok("tee_lend(&tee_outside, &tee_args, sizeof tee_args, 1, TEE_IN)")
     yield from _if_ok(f"tee_ocall({function.index}, tee_outside.outside)")
-    yield f"{_INDENT}if (tee_status == OE_OK) {{"
     if function.returns.kind != "void":
-        yield f"{_INDENT * 2}memcpy(&tee_args.retval, (void*)tee_outside.outside, 8);"
-        yield f"{_INDENT * 2}if (_retval)"
-        yield f"{_INDENT * 3}*_retval = {_from_slot(function.returns, 'tee_args.retval')};"
+        yield from _if_ok("tee_read_outside(&tee_args.retval, tee_outside.outside, 8)")
+        yield f"{_INDENT}if (tee_status == OE_OK && _retval)"
+        yield f"{_INDENT * 2}*_retval = {_from_slot(function.returns, 'tee_args.retval')};"
     for param in _buffers(function):
         if param.is_out:
-            yield f"{_INDENT * 2}tee_collect(&tee_buf_{param.name});"
-    yield f"{_INDENT}}}"
+            yield from _if_ok(f"tee_collect(&tee_buf_{param.name})")
     yield f"{_INDENT}return tee_status;"
     yield "}"
 

@@ -81,7 +81,7 @@ class Program:
 
     Attributes:
         name: of the program.
-        target: ``sgx`` or ``none``: how it leaves.
+        target: ``sgx``, ``none`` or ``vbs``: how it leaves.
         image: its pages.
         interface: its ecalls and ocalls.
         symbols: name -> offset from the enclave's base, in bytes.
@@ -133,7 +133,7 @@ def load_program(
 
     Args:
         program: a directory, or an example's name.
-        target: ``sgx`` or ``none``.
+        target: ``sgx``, ``none`` or ``vbs``.
         guarded: names of the guards (`tee_sim.sdk.guards`) that the runtime is built with.
         aex_notify: False builds it for a processor without AEX-Notify.
 

@@ -128,7 +128,9 @@ def unseal(sk: SecureKernel, enclave: Enclave, blob: bytes) -> bytes:
         packed = blob[: BlobHead.SIZE]
         data = AESGCM(_key(sk, packed)).decrypt(bytes(12), rest, packed)
     except (InvalidTag, LayoutError, ValueError):
-        raise error(call, "ERROR_DECRYPTION_FAILED", "it was changed, or sealed elsewhere") from None
+        raise error(
+            call, "ERROR_DECRYPTION_FAILED", "it was changed, or sealed elsewhere"
+        ) from None
     mine, theirs = identity(sk, enclave), head.sealing_identity
     broken = (
         (

@@ -21,7 +21,7 @@ from tee_sim.machine.registers import R10, RAX, RDI, RDX, RSI
 from tee_sim.monitors.vbs import checks as rules
 from tee_sim.monitors.vbs import crossing, sealing
 from tee_sim.monitors.vbs.enclave import Enclave, State
-from tee_sim.monitors.vbs.secure_kernel import ERRORS, SecureKernel, error
+from tee_sim.monitors.vbs.secure_kernel import SecureKernel, error
 from tee_sim.trace import Leaf
 from tee_sim.units import MIB, PAGE
 
@@ -185,7 +185,9 @@ def _seal(sk: SecureKernel, enclave: Enclave, policies: int, data: int, size: in
     store(sk, enclave, to, sealing.seal(sk, enclave, policy, runtime, plaintext))
 
 
-def _unseal(sk: SecureKernel, enclave: Enclave, blob: int, size: int, to: int, _unused: int) -> None:
+def _unseal(
+    sk: SecureKernel, enclave: Enclave, blob: int, size: int, to: int, _unused: int
+) -> None:
     """EnclaveUnsealData."""
     store(sk, enclave, to, sealing.unseal(sk, enclave, inside(sk, enclave, blob, size)))
 

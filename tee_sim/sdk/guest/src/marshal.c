@@ -14,16 +14,14 @@ oe_result_t tee_copy_in(void* inside, uint64_t outside, size_t size)
      * secrets as if they were arguments. */
     if (!outside || !oe_is_outside_enclave((void*)outside, size))
         return OE_INVALID_PARAMETER;
-    memcpy(inside, (const void*)outside, size);
-    return OE_OK;
+    return tee_read_outside(inside, outside, size);
 }
 
 oe_result_t tee_copy_out(uint64_t outside, const void* inside, size_t size)
 {
     if (!outside || !oe_is_outside_enclave((void*)outside, size))
         return OE_INVALID_PARAMETER;
-    memcpy((void*)outside, inside, size);
-    return OE_OK;
+    return tee_write_outside(outside, inside, size);
 }
 
 /* count * unit in bytes. A negative count arrives here as a huge one. */
@@ -51,9 +49,8 @@ oe_result_t tee_take(tee_buffer_t* buffer, uint64_t outside, uint64_t count, uin
     buffer->outside = outside;
     buffer->size = size;
     if (how & TEE_IN)
-        memcpy(buffer->inside, (const void*)outside, size);
-    else
-        memset(buffer->inside, 0, size);
+        return tee_read_outside(buffer->inside, outside, size);
+    memset(buffer->inside, 0, size);
     return OE_OK;
 }
 
@@ -69,9 +66,9 @@ oe_result_t tee_take_string(tee_buffer_t* buffer, uint64_t outside, uint64_t siz
 }
 
 /* Ecall: hand an output to the host. The range was checked by tee_take, and is ours since. */
-void tee_give(const tee_buffer_t* buffer)
+oe_result_t tee_give(const tee_buffer_t* buffer)
 {
-    memcpy((void*)buffer->outside, buffer->inside, buffer->size);
+    return tee_write_outside(buffer->outside, buffer->inside, buffer->size);
 }
 
 /* Ecall: forget a buffer. Cleared first, or the next call could be handed these bytes. */
@@ -108,10 +105,8 @@ oe_result_t tee_lend(tee_buffer_t* buffer, void* inside, uint64_t count, uint64_
     thread->arena_used = at + size;
     *buffer = (tee_buffer_t){.inside = inside, .outside = thread->arena_base + at, .size = size};
     if (how & TEE_IN)
-        memcpy((void*)buffer->outside, inside, size);
-    else
-        memset((void*)buffer->outside, 0, size);
-    return OE_OK;
+        return tee_write_outside(buffer->outside, inside, size);
+    return tee_clear_outside(buffer->outside, size);
 }
 
 oe_result_t tee_lend_string(tee_buffer_t* buffer, const char* text)
@@ -122,7 +117,7 @@ oe_result_t tee_lend_string(tee_buffer_t* buffer, const char* text)
 }
 
 /* Ocall: read an output back, once, into the caller's own memory. */
-void tee_collect(const tee_buffer_t* buffer)
+oe_result_t tee_collect(const tee_buffer_t* buffer)
 {
-    memcpy(buffer->inside, (const void*)buffer->outside, buffer->size);
+    return tee_read_outside(buffer->inside, buffer->outside, buffer->size);
 }

@@ -91,6 +91,12 @@ static inline uint64_t tee_slot_of_float(float value)
     return slot;
 }
 
+/* vbs.c: the one way to memory outside, already checked to be that. It fails only where somebody has
+ * to be asked for it (VBS), and finds that VTL0 does not have it. */
+oe_result_t tee_read_outside(void* inside, uint64_t outside, size_t size);
+oe_result_t tee_write_outside(uint64_t outside, const void* inside, size_t size);
+oe_result_t tee_clear_outside(uint64_t outside, size_t size);
+
 #define TEE_IN 1
 #define TEE_OUT 2
 
@@ -98,12 +104,12 @@ oe_result_t tee_copy_in(void* inside, uint64_t outside, size_t size);
 oe_result_t tee_copy_out(uint64_t outside, const void* inside, size_t size);
 oe_result_t tee_take(tee_buffer_t* buffer, uint64_t outside, uint64_t count, uint64_t unit, int how);
 oe_result_t tee_take_string(tee_buffer_t* buffer, uint64_t outside, uint64_t size);
-void tee_give(const tee_buffer_t* buffer);
+oe_result_t tee_give(const tee_buffer_t* buffer);
 void tee_drop(tee_buffer_t* buffer);
 
 void tee_arena_reset(void);
 oe_result_t tee_lend(tee_buffer_t* buffer, void* inside, uint64_t count, uint64_t unit, int how);
 oe_result_t tee_lend_string(tee_buffer_t* buffer, const char* text);
-void tee_collect(const tee_buffer_t* buffer);
+oe_result_t tee_collect(const tee_buffer_t* buffer);
 
 #endif

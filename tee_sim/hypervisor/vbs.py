@@ -1,0 +1,192 @@
+"""VTL0's side of VBS: the Windows functions that build, enter and delete enclaves.
+
+`VBSDriver` is what VTL0 kernel code can ask of the secure kernel and of the hypervisor; a
+malicious kernel has the same calls.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tee_sim.abi.image import Image
+from tee_sim.abi.sgx import PageType
+from tee_sim.abi.vbs import EnclaveIdentity
+from tee_sim.abi.vbs_image import CreateFlags, CreateInfo, InitInfo
+from tee_sim.errors import Fault, InvalidOpcode, PageFault
+from tee_sim.hypervisor.guest import ENCLAVE_BASE, Guest
+from tee_sim.machine.cpu import LogicalProcessor, Stop
+from tee_sim.machine.memory import AddressSpace
+from tee_sim.monitors.vbs import checks as rules
+from tee_sim.monitors.vbs import crossing, debugging, sealing, services
+from tee_sim.monitors.vbs.enclave import Enclave, ImageSignature, State
+from tee_sim.monitors.vbs.secure_kernel import GRANULE, SecureKernel
+from tee_sim.units import align_up
+
+if TYPE_CHECKING:
+    from tee_sim.hypervisor.honest import Host
+
+
+class VBSDriver:
+    """What VTL0 may call. `modify_vtl_protection_mask` is the hypercall, as VTL0 makes it.
+
+    Args:
+        sk: the secure kernel.
+    """
+
+    def __init__(self, sk: SecureKernel) -> None:
+        self._sk = sk
+        self.checks = sk.checks
+        self.modify_vtl_protection_mask = partial(sk.hypervisor.modify_vtl_protection_mask, 0)
+        self.create_enclave = sk.create_enclave
+        self.load_enclave_image = sk.load_enclave_image
+        self.initialize_enclave = sk.initialize_enclave
+        self.terminate_enclave = sk.terminate_enclave
+        self.delete_enclave = sk.delete_enclave
+        self.debug_read = partial(debugging.debug_read, sk)
+        self.debug_write = partial(debugging.debug_write, sk)
+        # With the registers of a logical processor as they stand:
+        self.call_enclave = partial(crossing.call_enclave, sk)
+        self.resume = partial(crossing.resume, sk)
+        self.syscall = partial(services.syscall, sk)
+        self.interrupt = partial(crossing.interrupt, sk)
+        self.abandon = partial(crossing.abandon, sk)
+        self.preempts = partial(crossing.preempts, sk)
+        self.mirror = partial(crossing.mirror, sk)
+        self.unmirror = partial(crossing.unmirror, sk)
+
+    def identity(self, enclave: Enclave) -> EnclaveIdentity:
+        """Who an enclave is: public, and part of every report."""
+        return sealing.identity(self._sk, enclave)
+
+
+class ProcessSpace(AddressSpace):
+    """The page tables of a VTL0 process with an enclave in it.
+
+    VTL0 keeps entries for the pages that it gave, and may change them as it likes; but nobody
+    walks them: the enclave runs on the secure kernel's tables (SK.PAGE_TABLES).
+    """
+
+    guest: VBSGuest | None = None
+
+    def entry(self, gva: int) -> int:
+        """The entry for ``gva``, as the kernel reads it."""
+        self._note(gva)
+        return super().entry(gva)
+
+    def set_entry(self, gva: int, value: int) -> None:
+        """Write the entry for ``gva``; what the enclave could use there is void."""
+        self._note(gva)
+        super().set_entry(gva, value)
+        if self.guest is not None:
+            self.guest.driver.unmirror(self.guest.enclave, gva)
+
+    def _note(self, gva: int) -> None:
+        """Say that an entry for the enclave's range is one that nobody walks."""
+        if self.guest is None or gva not in self.guest.enclave:
+            return
+        checks = self.guest.driver.checks
+        if checks.on(rules.PAGE_TABLES):
+            checks.report(rules.PAGE_TABLES, f"{gva:#x} is translated by the secure kernel")
+
+
+class VBSGuest(Guest):
+    """An enclave that was created, loaded and initialised.
+
+    Args:
+        host: who runs it.
+        driver: what the kernel may call.
+        image: what is loaded.
+        signature: its author's; None for an image without one.
+        owner_id: whom it belongs to, 32 bytes.
+        debug: create it for a debugger.
+        name: of the module.
+        base: linear address of its range.
+
+    Attributes:
+        enclave: the handle that CreateEnclave gave.
+
+    Raises:
+        VBSError: the secure kernel refused; every page is given back.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        driver: VBSDriver,
+        image: Image,
+        signature: ImageSignature | None,
+        *,
+        owner_id: bytes = bytes(32),
+        debug: bool = False,
+        name: str = "image",
+        base: int = ENCLAVE_BASE,
+    ) -> None:
+        super().__init__(host, image, base)
+        self.driver = driver
+        self.pagers.append(self._mirror)
+        info = CreateInfo(flags=CreateFlags(debug=debug), owner_id=owner_id)
+        pages = [host.frames.take() for _ in image.pages]
+        try:
+            size = align_up(image.size, GRANULE)
+            self.enclave = driver.create_enclave(base, size, info, self.space, self._provide)
+            driver.load_enclave_image(self.enclave, image, signature, pages, name)
+        except BaseException:
+            given = self.enclave.pages.values() if hasattr(self, "enclave") else ()
+            self._borrowed += sorted(set(pages).difference(given))
+            self.close()
+            raise
+        for page, hpa in zip(image.pages, pages, strict=True):
+            data = page.page_type == PageType.REG
+            writable, executable = page.w and data, page.x and data
+            self.space.map(base + page.offset, hpa, writable=writable, executable=executable)
+        threads = InitInfo(length=InitInfo.SIZE, thread_count=max(1, len(self.tcs_offsets)))
+        driver.initialize_enclave(self.enclave, image, threads)
+        assert isinstance(self.space, ProcessSpace), "made below"
+        self.space.guest = self
+
+    @property
+    def identity(self) -> EnclaveIdentity:
+        """Who the enclave is."""
+        return self.driver.identity(self.enclave)
+
+    def _new_space(self) -> AddressSpace:
+        return ProcessSpace(self.host.machine, self.host.frames)
+
+    def _preempts(self) -> int | None:
+        return self.driver.preempts(self.timer)
+
+    def _provide(self, gva: int) -> bool:
+        """The secure kernel asks for a page of the process."""
+        fault = PageFault("the secure kernel wants the page", address=gva)
+        return any(pager(fault) for pager in self.pagers if pager != self._mirror)
+
+    def _mirror(self, fault: PageFault) -> bool:
+        return self.driver.mirror(self.enclave, fault)
+
+    def _start(self, lp: LogicalProcessor, tcs_offset: int, registers: list[int]) -> None:
+        self.driver.call_enclave(self.enclave, lp, self.tcs_offsets.index(tcs_offset), registers)
+
+    def _left(self, lp: LogicalProcessor, stop: Stop) -> bool:
+        if stop.kind == "enclu":
+            raise InvalidOpcode("ENCLU does not exist on this processor")
+        return self.driver.syscall(lp)
+
+    def _exit(self, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
+        return self.driver.interrupt(lp, event)
+
+    def _resume(self, lp: LogicalProcessor) -> None:
+        self.driver.resume(self.enclave, lp)
+
+    def _forget(self, lp: LogicalProcessor) -> None:
+        self.driver.abandon(self.enclave, lp)
+
+    def close(self) -> None:
+        """Terminate and delete the enclave; its pages are ordinary memory again."""
+        enclave, boots = getattr(self, "enclave", None), self.host.machine.boots
+        if enclave is not None and enclave.state != State.DELETED and self._boot == boots:
+            for lp in self.host.machine.mmu.processors:
+                self.driver.abandon(enclave, lp)
+            self.driver.terminate_enclave(enclave)
+            self._borrowed += self.driver.delete_enclave(enclave)
+        super().close()
