@@ -12,17 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from tee_sim.abi.elf import MAGIC
 from tee_sim.abi.image import PLAIN, Identity, Image, measure
-from tee_sim.abi.sgx import Attributes, AttributesMask, MiscSelect, PageType
+from tee_sim.abi.sgx import Attributes, MiscSelect
 from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.abi.sgxs import read_sgxs
 from tee_sim.abi.signed import read_signed
-from tee_sim.abi.vbs_image import PRIMARY_IMAGE, EnclaveConfig, PolicyFlags
 from tee_sim.checks import PATCH_LEVEL, Checks
 from tee_sim.errors import UsageError
 from tee_sim.html import table
@@ -40,19 +38,18 @@ from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.machine import Machine, Monitor
 from tee_sim.machine.voltage import Voltage
 from tee_sim.monitors.sgx.processor import LAUNCH_CONTROL, LOCKED, SGX, SGX_ENABLE, cpusvn
-from tee_sim.monitors.sgx.sigstruct import load_attacker_key, load_signing_key, sign
-from tee_sim.monitors.vbs.enclave import ImageSignature, sign_image
+from tee_sim.monitors.vbs.enclave import ImageSignature
 from tee_sim.monitors.vbs.hypervisor import HyperV
-from tee_sim.monitors.vbs.secure_kernel import GRANULE, SecureKernel
+from tee_sim.monitors.vbs.secure_kernel import SecureKernel
 from tee_sim.sdk import guards
 from tee_sim.sdk.host import COMMAND_EXCEPTION, EXIT_RESUME, Callback, Enclave
 from tee_sim.sdk.image import Program, load_program
+from tee_sim.sdk.signing import image_signature, signature
 from tee_sim.tees import TEES
 from tee_sim.trace import Event, Recorder
 from tee_sim.units import MIB, PAGE, align_up
 
 MEMORY, EPC_SIZE, SECURE_KERNEL_SIZE = 256 * MIB, 96 * MIB, 4 * MIB
-ALL_BITS = (1 << 64) - 1
 
 
 class DeployedEnclave(Enclave):
@@ -332,10 +329,10 @@ class Platform:
         """
         attributes, identity = production(debug=debug), PLAIN
         if isinstance(image, bytes) and image.startswith(MAGIC):
-            signed = read_signed(image)
-            image, sigstruct = signed.image, sigstruct or signed.sigstruct
+            file = read_signed(image)
+            image, sigstruct = file.image, sigstruct or file.sigstruct
             # As Intel's loader: what the file wants and the processor has.
-            wanted = signed.metadata.attributes
+            wanted = file.metadata.attributes
             attributes = Attributes(
                 flags=wanted.flags.with_(debug=debug), xfrm=wanted.xfrm & attributes.xfrm
             )
@@ -399,49 +396,3 @@ def _require_sizes(**sizes: int) -> None:
     for name, size in sizes.items():
         if not isinstance(size, int) or size < LEAST[name]:
             raise UsageError(f"Platform({name}={size!r}): the least is {LEAST[name]}")
-
-
-@lru_cache(maxsize=256)
-def signature(
-    mrenclave: bytes, debug: bool = False, attacker: bool = False, identity: Identity = PLAIN
-) -> SIGSTRUCT:
-    """A SIGSTRUCT for a measurement, by a published teaching key: the author's, or the host's."""
-    return sign(
-        mrenclave,
-        load_attacker_key() if attacker else load_signing_key(),
-        attributes=identity.attributes(debug=debug),
-        miscselect=identity.miscselect,
-        attributemask=AttributesMask(flags=ALL_BITS, xfrm=ALL_BITS),
-        isvprodid=identity.isvprodid,
-        isvsvn=identity.isvsvn,
-        isvfamilyid=identity.isvfamilyid,
-        isvextprodid=identity.isvextprodid,
-    )
-
-
-@lru_cache(maxsize=256)
-def image_signature(
-    image: Image, identity: Identity = PLAIN, debug: bool = False, attacker: bool = False
-) -> ImageSignature:
-    """The signature of an image for VBS, by a published teaching key: the author's, or the host's.
-
-    The product is the image id; a program that has no other takes its number.
-    """
-    product = identity.isvprodid.to_bytes(16, "little")
-    config = EnclaveConfig(
-        config_size=EnclaveConfig.SIZE,
-        minimum_config_size=EnclaveConfig.SIZE,
-        policy_flags=PolicyFlags(debuggable=debug, strict_memory=identity.strict_memory),
-        number_of_imports=0,
-        import_list=0,
-        import_entry_size=0,
-        family_id=identity.isvfamilyid,
-        image_id=identity.isvextprodid if any(identity.isvextprodid) else product,
-        image_version=0,
-        security_version=identity.isvsvn,
-        enclave_size=align_up(image.size, GRANULE),
-        number_of_threads=sum(page.page_type == PageType.TCS for page in image.pages),
-        enclave_flags=PRIMARY_IMAGE,
-    )
-    key = load_attacker_key() if attacker else load_signing_key()
-    return sign_image(config, measure(image), key)

@@ -23,8 +23,8 @@ from tee_sim.attacks import ATTACKS, VERDICTS
 from tee_sim.attacks.matrix import compute, register
 from tee_sim.attacks.outcome import SYMBOLS
 from tee_sim.cli import app, files
-from tee_sim.platform import signature
 from tee_sim.sdk.image import load_program
+from tee_sim.sdk.signing import signature
 from tee_sim.sdk.sources import PROGRAMS
 from tee_sim.view.matrix import VERDICTS as DRAWN
 

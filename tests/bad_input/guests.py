@@ -11,8 +11,8 @@ from tee_sim.abi.image import Image, ImagePage
 from tee_sim.abi.sgx import TCS, PageType, TCSFlags
 from tee_sim.hypervisor.guest import Guest
 from tee_sim.hypervisor.honest import Launch
-from tee_sim.platform import signature
 from tee_sim.sdk.image import Program, load_program
+from tee_sim.sdk.signing import signature
 from tee_sim.units import MIB, PAGE
 
 CODE, STACK, TCS_AT, SSA = 0, PAGE, 2 * PAGE, 3 * PAGE

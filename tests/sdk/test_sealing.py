@@ -20,8 +20,9 @@ from tee_sim.attacks.proofs_keys import another_version
 from tee_sim.errors import BuildError, EcallFailed
 from tee_sim.monitors.sgx import keys
 from tee_sim.monitors.sgx.processor import cpusvn
-from tee_sim.platform import DeployedEnclave, load_program, signature
+from tee_sim.platform import DeployedEnclave, load_program
 from tee_sim.sdk.image import Program
+from tee_sim.sdk.signing import signature
 from tee_sim.sdk.sources import find
 from tee_sim.units import MIB
 

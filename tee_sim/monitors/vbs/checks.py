@@ -72,7 +72,7 @@ STRICT_MEMORY = Check(
 UNSECURE_RANGE = Check(
     "SK.UNSECURE_RANGE",
     "The ordinary side of a copy lies outside",
-    "The host names an address inside as its own buffer, and has the secure kernel copy from there.",
+    "The host names an address inside as its buffer, and has the secure kernel copy from there.",
     "Microsoft Learn, EnclaveCopyIntoEnclave, EnclaveCopyOutOfEnclave",
 )
 IMAGE_SIGNATURE = Check(

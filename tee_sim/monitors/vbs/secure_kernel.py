@@ -204,8 +204,8 @@ class SecureKernel:
         if info.length != InitInfo.SIZE or not 1 <= info.thread_count <= len(starts):
             raise error(call, "ERROR_INVALID_PARAMETER", f"at most {len(starts)} threads")
         for tcs in starts[: info.thread_count]:
-            places = (enclave.base + at for at in (tcs.oentry, tcs.ofsbase, tcs.ogsbase))
-            enclave.threads.append(Thread(*places, context_hpa=self.frames.take()))
+            entry, fs, gs = (enclave.base + at for at in (tcs.oentry, tcs.ofsbase, tcs.ogsbase))
+            enclave.threads.append(Thread(entry, fs, gs, self.frames.take()))
         enclave.state = State.INITIALIZED
 
     def terminate_enclave(self, enclave: Enclave) -> None:
