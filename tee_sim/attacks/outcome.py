@@ -176,17 +176,20 @@ def attack(
     return declare
 
 
-def stopped(host: Platform, detail: str, check: str | None = None) -> Outcome:
+def stopped(
+    host: Platform, detail: str, check: str | None = None, among: tuple[str, ...] = ()
+) -> Outcome:
     """The attack was blocked: by ``check``, or else by the last check that refused anything in it.
 
-    An empty ``check`` says that none can stop this attack.
+    An empty ``check`` says that none can stop this attack, or only one of those named ``among``.
 
     Raises:
         UsageError: no check refused anything, or the one that is named is not in force, so the
             scene was not the one that the attack needs.
     """
-    if check is None and host.checks.refusals:
-        check = host.checks.refusals[-1].check.name
+    names = [refusal.check.name for refusal in host.checks.refusals]
+    if not check and (seen := [n for n in names if n in among or (check is None and not among)]):
+        check = seen[-1]
     known = host.checks.known.get(check or "")
     if known is None or not host.checks.on(known):
         raise UsageError(

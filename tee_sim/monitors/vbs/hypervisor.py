@@ -129,7 +129,12 @@ class HyperV:
         """Everything that user mode allows is legal in both trust levels."""
 
     def invd(self) -> None:
-        """Memory that is not encrypted is never ahead of DRAM here."""
+        """INVD always leads to the hypervisor, which writes the cache back as WBINVD does.
+
+        Source: Intel SDM Vol. 3C, "Instructions That Cause VM Exits Unconditionally"; that Hyper-V
+        does this then is unverified.
+        """
+        self.machine.cache.wbinvd()
 
     def power_cut(self) -> None:
         """At the next boot nothing is protected, and there is no enclave."""
