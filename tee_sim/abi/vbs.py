@@ -12,7 +12,7 @@ these fields as described here is unverified.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from tee_sim.abi.layout import Bits, Struct, at, bit
 from tee_sim.errors import Truncated, UnknownVersion
@@ -79,66 +79,49 @@ class ReportHead(Struct, size=224, source=NTENCLV_H + "VBS_ENCLAVE_REPORT"):
     enclave_identity: EnclaveIdentity = at(72, 152, "who the enclave is")
 
 
-class ModuleHead(Struct, size=108, source=NTENCLV_H + "VBS_ENCLAVE_REPORT_MODULE"):
-    """A module in the enclave; its name follows, in UTF-16."""
+class VardataHeader(Struct, size=8, source=NTENCLV_H + "VBS_ENCLAVE_REPORT_VARDATA_HEADER"):
+    """The start of a block in the signed statement."""
 
-    data_type: int   = at(0,   4,  "1, a module (VBS_ENCLAVE_REPORT_VARDATA_HEADER)")
-    size:      int   = at(4,   4,  "bytes of this block, its header and its name included")
-    unique_id: bytes = at(8,   32, "hash of the module")
-    author_id: bytes = at(40,  32, "hash that identifies who signed it")
-    family_id: bytes = at(72,  16, "product family that the author gave")
-    image_id:  bytes = at(88,  16, "product that the author gave")
-    svn:       int   = at(104, 4,  "security version of the module")
+    data_type: int = at(0, 4, "1, a module")
+    size:      int = at(4, 4, "bytes of the block, this header included")
+
+
+class ModuleIdentity(Struct, size=100, source=NTENCLV_H + "VBS_ENCLAVE_REPORT_MODULE"):
+    """Which module is in the enclave; in a block its header precedes this, and its name follows."""
+
+    unique_id: bytes = at(0,  32, "hash of the module")
+    author_id: bytes = at(32, 32, "hash that identifies who signed it")
+    family_id: bytes = at(64, 16, "product family that the author gave")
+    image_id:  bytes = at(80, 16, "product that the author gave")
+    svn:       int   = at(96, 4,  "security version of the module")
 # fmt: on
 
 
-@dataclass(frozen=True)
-class Module:
-    """One module in the enclave.
+class Module(NamedTuple):
+    """A module in the enclave, and its file name, exactly as its block holds it.
 
-    Attributes:
-        unique_id, author_id, family_id, image_id, svn: as in `ModuleHead`.
-        name: its file name, exactly as the block holds it. Whether Windows ends it with a NUL is
-            unverified.
+    Unverified: whether Windows ends the name with a NUL.
     """
 
-    unique_id: bytes
-    author_id: bytes
-    family_id: bytes
-    image_id: bytes
-    svn: int
+    identity: ModuleIdentity
     name: str
 
     def pack(self) -> bytes:
-        """The block.
+        """The block."""
+        content = self.identity.pack() + self.name.encode("utf-16-le", "surrogatepass")
+        header = VardataHeader(data_type=VARDATA_MODULE, size=VardataHeader.SIZE + len(content))
+        return header.pack() + content
 
-        Raises:
-            LayoutError: a field cannot hold its value.
-        """
-        name = self.name.encode("utf-16-le", "surrogatepass")
-        fields = {key: value for key, value in vars(self).items() if key != "name"}
-        size = ModuleHead.SIZE + len(name)
-        return ModuleHead(data_type=VARDATA_MODULE, size=size, **fields).pack() + name
 
-    @classmethod
-    def take(cls, data: bytes) -> tuple["Module", bytes]:
-        """The block at the start of ``data``, and the bytes after it.
-
-        Raises:
-            UnknownVersion: it is no module.
-            LayoutError: it does not lie in ``data``.
-        """
-        head, _ = ModuleHead.take(data)
-        if head.data_type != VARDATA_MODULE:
-            raise UnknownVersion(f"a block of type {head.data_type}; only 1, a module, is known")
-        if not ModuleHead.SIZE <= head.size <= len(data) or head.size % 2:
-            raise Truncated(
-                f"a module's block says {head.size} bytes: not an even number from "
-                f"{ModuleHead.SIZE} to the {len(data)} that are left"
-            )
-        name = data[ModuleHead.SIZE : head.size].decode("utf-16-le", "surrogatepass")
-        fields = {key: getattr(head, key) for key in cls.__annotations__ if key != "name"}
-        return cls(**fields, name=name), data[head.size :]
+def _take_module(data: bytes) -> tuple[Module, bytes]:
+    header, rest = VardataHeader.take(data)
+    if header.data_type != VARDATA_MODULE:
+        raise UnknownVersion(f"a block of type {header.data_type}; only 1, a module, is known")
+    if not VardataHeader.SIZE < header.size <= len(data) or header.size % 2:
+        raise Truncated(f"a block says {header.size} bytes; {len(data)} are left, or it is odd")
+    end = header.size - VardataHeader.SIZE
+    identity, name = ModuleIdentity.take(rest[:end])
+    return Module(identity, name.decode("utf-16-le", "surrogatepass")), rest[end:]
 
 
 @dataclass(frozen=True)
@@ -194,24 +177,19 @@ def read_report(data: bytes) -> EnclaveReport:
         LayoutError: a field holds something that it cannot.
     """
     header, rest = PackageHeader.take(data)
-    statement = rest[: header.signed_statement_size]
-    signature = rest[header.signed_statement_size :]
-    if (header.version, header.signature_scheme) != (VERSION, SHA256_RSA_PSS_SHA256):
+    known = header.with_(version=VERSION, signature_scheme=SHA256_RSA_PSS_SHA256)
+    head, blocks = ReportHead.take(rest[: header.signed_statement_size])
+    if header != known or head.report_version != VERSION:
         raise UnknownVersion(
-            f"a package of version {header.version}, signed by scheme {header.signature_scheme}; "
-            "only 1 and 1 are known"
+            f"package version {header.version}, scheme {header.signature_scheme}, report version "
+            f"{head.report_version}; only 1 of each is known"
         )
-    head, blocks = ReportHead.take(statement)
-    stated = (header.package_size, header.signature_size, head.report_size)
-    if stated != (len(data), len(signature), header.signed_statement_size):
-        raise Truncated(
-            f"package, signature and statement say {stated} bytes, and have "
-            f"{(len(data), len(signature), len(statement))}"
-        )
-    if head.report_version != VERSION:
-        raise UnknownVersion(f"a report of version {head.report_version}; only 1 is known")
     modules = []
     while blocks:
-        module, blocks = Module.take(blocks)
+        module, blocks = _take_module(blocks)
         modules.append(module)
-    return EnclaveReport(head.enclave_data, head.enclave_identity, tuple(modules), signature)
+    signature = rest[header.signed_statement_size :]
+    report = EnclaveReport(head.enclave_data, head.enclave_identity, tuple(modules), signature)
+    if report.pack() != data:
+        raise Truncated("the sizes in the package are not those of its parts")
+    return report

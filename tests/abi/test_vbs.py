@@ -29,7 +29,16 @@ IDENTITIES = st.builds(
     signing_level=U32,
     enclave_type=U32,
 )
-MODULES = st.builds(vbs.Module, raw(32), raw(32), raw(16), raw(16), U32, st.text(max_size=12))
+MODULES = st.builds(
+    vbs.Module,
+    st.builds(
+        vbs.ModuleIdentity,
+        **{name: raw(32) for name in ("unique_id", "author_id")},
+        **{name: raw(16) for name in ("family_id", "image_id")},
+        svn=U32,
+    ),
+    st.text(max_size=12),
+)
 REPORTS = st.builds(
     vbs.EnclaveReport,
     raw(64),
@@ -37,7 +46,7 @@ REPORTS = st.builds(
     st.lists(MODULES, max_size=3).map(tuple),
     st.binary(max_size=300),
 )
-MODULE = vbs.Module(bytes(32), bytes(32), bytes(16), bytes(16), 3, "vault.dll")
+MODULE = vbs.Module(vbs.ModuleIdentity(svn=3), "vault.dll")
 REPORT = vbs.EnclaveReport(bytes(range(64)), vbs.EnclaveIdentity(), (MODULE, MODULE), b"s" * 256)
 
 
@@ -82,7 +91,7 @@ def test_a_cut_report_is_refused(cut: int) -> None:
         (vbs.EnclaveIdentity, "enclave_svn", 128, 4),
         (vbs.EnclaveIdentity, "flags", 140, 4),
         (vbs.EnclaveIdentity, "enclave_type", 148, 4),
-        (vbs.ModuleHead, "svn", 104, 4),
+        (vbs.ModuleIdentity, "svn", 96, 4),
     ],
 )
 def test_fields_are_where_the_header_puts_them(
@@ -98,20 +107,21 @@ def _put(offset: int, value: int) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize(
     ("change", "error", "match"),
     [
-        (_put(0, 5), Truncated, r"say \(5,"),
-        (_put(4, 2), UnknownVersion, "version 2"),
+        (_put(0, 5), Truncated, "sizes in the package"),
+        (_put(4, 2), UnknownVersion, "package version 2"),
         (_put(8, 0), UnknownVersion, "scheme 0"),
-        (_put(12, 2**32 - 1), Truncated, "say"),
+        (_put(12, 2**32 - 1), UnknownVersion, "type "),
         (_put(12, 223), LayoutError, "ReportHead is 224"),
-        (_put(16, 257), Truncated, "257"),
+        (_put(16, 257), Truncated, "sizes"),
         (_put(20, 1), Reserved, "0x14-0x17"),
-        (_put(24, 225), Truncated, "225"),
-        (_put(28, 2), UnknownVersion, "report of version 2"),
+        (_put(24, 225), Truncated, "sizes"),
+        (_put(28, 2), UnknownVersion, "report version 2"),
         (_put(24 + 72 + 140, 8), Reserved, "EnclaveFlags"),
         (_put(24 + 224, 0), UnknownVersion, "type 0"),
-        (_put(24 + 228, 107), Truncated, "even number"),
-        (_put(24 + 228, 127), Truncated, "even number"),
-        (_put(24 + 228, 2**31), Truncated, "even number"),
+        (_put(24 + 228, 8), Truncated, "8 bytes"),
+        (_put(24 + 228, 106), Truncated, "ModuleIdentity is 100"),
+        (_put(24 + 228, 127), Truncated, "odd"),
+        (_put(24 + 228, 2**31), Truncated, "says 2147483648"),
     ],
 )
 def test_a_field_that_lies_is_named(

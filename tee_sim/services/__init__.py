@@ -1,0 +1,1 @@
+"""The vendors' services over HTTP; they need the extra `services`."""
