@@ -40,7 +40,7 @@ from tee_sim.machine.voltage import Voltage
 from tee_sim.monitors.sgx.processor import LAUNCH_CONTROL, LOCKED, SGX, SGX_ENABLE, cpusvn
 from tee_sim.monitors.vbs.enclave import ImageSignature
 from tee_sim.monitors.vbs.hypervisor import HyperV
-from tee_sim.monitors.vbs.secure_kernel import SecureKernel
+from tee_sim.monitors.vbs.secure_kernel import SecureKernel, boot_components
 from tee_sim.sdk import guards
 from tee_sim.sdk.host import COMMAND_EXCEPTION, EXIT_RESUME, Callback, Enclave
 from tee_sim.sdk.image import Program, load_program
@@ -240,9 +240,9 @@ class Platform:
     def _secure_kernel(self, hypervisor: HyperV, entropy: Entropy) -> SecureKernel:
         """Boot the secure kernel in the highest part of memory."""
         end = self.machine.dram.size
-        svn = 1 + self.patch_level
+        started = boot_components(1 + self.patch_level, self.checks.without)
         own = range(end - SECURE_KERNEL_SIZE, end)
-        kernel = SecureKernel(hypervisor, own, entropy, svn, svn)
+        kernel = SecureKernel(hypervisor, own, entropy, started)
         kernel.boot()
         return kernel
 

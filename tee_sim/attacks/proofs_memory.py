@@ -148,6 +148,8 @@ def execute_data(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outc
     "SDM, Memory Access Requests by Enclave Software",
     careless,
     "ELRANGE.FETCH",
+    "SK.NO_EXECUTE",
+    only=(*SGX, "vbs"),
 )
 def jump_outside(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Have a bug inside jump to code in host memory."""

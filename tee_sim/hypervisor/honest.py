@@ -85,17 +85,7 @@ class Host:
         for change in self.on_launch:
             launch = change(launch)
         if self.vbs is not None:
-            debug = launch.attributes is not None and bool(launch.attributes.flags.debug)
-            signed = launch.sigstruct if isinstance(launch.sigstruct, ImageSignature) else None
-            return VBSGuest(
-                self,
-                self.vbs,
-                launch.image,
-                signed,
-                owner_id=launch.owner_id,
-                debug=debug,
-                name=launch.name,
-            )
+            return VBSGuest(self, self.vbs, launch)
         if self.sgx is None:
             return PlainGuest(self, launch.image)
         provisions = launch.attributes is not None and launch.attributes.flags.provisionkey

@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tee_sim.abi.image import Image
 from tee_sim.abi.sgx import PageType
 from tee_sim.abi.vbs import EnclaveIdentity
 from tee_sim.abi.vbs_image import CreateFlags, CreateInfo, InitInfo
@@ -24,7 +23,7 @@ from tee_sim.monitors.vbs.secure_kernel import GRANULE, SecureKernel
 from tee_sim.units import align_up
 
 if TYPE_CHECKING:
-    from tee_sim.hypervisor.honest import Host
+    from tee_sim.hypervisor.honest import Host, Launch
 
 
 class VBSDriver:
@@ -32,11 +31,14 @@ class VBSDriver:
 
     Args:
         sk: the secure kernel.
+
+    Attributes:
+        tpm: the TPM, which VTL0 may ask for quotes.
     """
 
     def __init__(self, sk: SecureKernel) -> None:
         self._sk = sk
-        self.checks = sk.checks
+        self.checks, self.tpm = sk.checks, sk.tpm
         self.modify_vtl_protection_mask = partial(sk.hypervisor.modify_vtl_protection_mask, 0)
         self.create_enclave = sk.create_enclave
         self.load_enclave_image = sk.load_enclave_image
@@ -54,6 +56,11 @@ class VBSDriver:
         self.preempts = partial(crossing.preempts, sk)
         self.mirror = partial(crossing.mirror, sk)
         self.unmirror = partial(crossing.unmirror, sk)
+
+    @property
+    def event_log(self) -> bytes:
+        """What the boot wrote down about itself; it lies in ordinary memory."""
+        return self._sk.event_log
 
     def identity(self, enclave: Enclave) -> EnclaveIdentity:
         """Who an enclave is: public, and part of every report."""
@@ -96,11 +103,8 @@ class VBSGuest(Guest):
     Args:
         host: who runs it.
         driver: what the kernel may call.
-        image: what is loaded.
-        signature: its author's; None for an image without one.
-        owner_id: whom it belongs to, 32 bytes.
-        debug: create it for a debugger.
-        name: of the module.
+        launch: what the customer handed over.
+        pages: physical pages to give, one for each of the image's; None takes free ones.
         base: linear address of its range.
 
     Attributes:
@@ -114,23 +118,22 @@ class VBSGuest(Guest):
         self,
         host: Host,
         driver: VBSDriver,
-        image: Image,
-        signature: ImageSignature | None,
-        *,
-        owner_id: bytes = bytes(32),
-        debug: bool = False,
-        name: str = "image",
+        launch: Launch,
+        pages: list[int] | None = None,
         base: int = ENCLAVE_BASE,
     ) -> None:
+        image, signature = launch.image, launch.sigstruct
         super().__init__(host, image, base)
         self.driver = driver
         self.pagers.append(self._mirror)
-        info = CreateInfo(flags=CreateFlags(debug=debug), owner_id=owner_id)
-        pages = [host.frames.take() for _ in image.pages]
+        debug = launch.attributes is not None and bool(launch.attributes.flags.debug)
+        info = CreateInfo(flags=CreateFlags(debug=debug), owner_id=launch.owner_id)
+        signed = signature if isinstance(signature, ImageSignature) else None
+        pages = pages or [host.frames.take() for _ in image.pages]
         try:
             size = align_up(image.size, GRANULE)
             self.enclave = driver.create_enclave(base, size, info, self.space, self._provide)
-            driver.load_enclave_image(self.enclave, image, signature, pages, name)
+            driver.load_enclave_image(self.enclave, image, signed, pages, launch.name)
         except BaseException:
             given = self.enclave.pages.values() if hasattr(self, "enclave") else ()
             self._borrowed += sorted(set(pages).difference(given))

@@ -13,10 +13,15 @@ from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.abi.vbs_image import PRIMARY_IMAGE, EnclaveConfig, PolicyFlags
 from tee_sim.monitors.sgx.sigstruct import load_attacker_key, load_signing_key, sign
 from tee_sim.monitors.vbs.enclave import ImageSignature, sign_image
-from tee_sim.monitors.vbs.secure_kernel import GRANULE
+from tee_sim.monitors.vbs.secure_kernel import GRANULE, RETIRED_IMAGE_ID
 from tee_sim.units import align_up
 
 ALL_BITS = (1 << 64) - 1
+
+FIRST_RELEASE, SECOND_RELEASE = (
+    Identity(isvextprodid=RETIRED_IMAGE_ID, isvsvn=svn) for svn in (1, 2)
+)
+"""Two releases of one product. Updates of the secure kernel know a hole in the first."""
 
 
 @lru_cache(maxsize=256)

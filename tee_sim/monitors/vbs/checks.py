@@ -130,6 +130,18 @@ SEAL_DEBUG = Check(
     "The host runs the same program under a debugger and has it open what was sealed.",
     "Microsoft Learn, EnclaveSealData: ENCLAVE_RUNTIME_POLICY_ALLOW_FULL_DEBUG",
 )
+SEAL_SECRET = Check(
+    "SK.SEAL_SECRET",
+    "Sealing keys need this machine's secret",
+    "The host carries sealed data and the program to another machine, and opens it there.",
+    "Microsoft Learn, EnclaveSealData (how Windows derives the keys is unverified)",
+)
+REPORT_SIGNATURE = Check(
+    "SK.REPORT_SIGNATURE",
+    "This machine's secure kernel signed this report",
+    "The host changes a report, so that its own program passes for the victim.",
+    "Microsoft Learn, EnclaveVerifyAttestationReport",
+)
 
 CHECKS = (
     MEMORY,
@@ -152,4 +164,6 @@ CHECKS = (
     SEAL_OWNER,
     SEAL_SVN,
     SEAL_DEBUG,
+    SEAL_SECRET,
+    REPORT_SIGNATURE,
 )

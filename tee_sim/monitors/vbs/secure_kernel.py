@@ -19,7 +19,7 @@ the machine's memory. One module for each enclave, loaded whole. The numbers of 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from tee_sim.abi.image import Image, measure
 from tee_sim.abi.sgx import TCS, PageType
@@ -27,7 +27,9 @@ from tee_sim.abi.vbs_image import CreateInfo, InitInfo
 from tee_sim.checks import Check
 from tee_sim.errors import VBSError
 from tee_sim.machine.entropy import Entropy
+from tee_sim.machine.measured_boot import Component, idks, measured_boot
 from tee_sim.machine.memory import AddressSpace, FrameAllocator
+from tee_sim.machine.tpm import TPM
 from tee_sim.monitors.vbs import checks as rules
 from tee_sim.monitors.vbs.enclave import Enclave, ImageSignature, State, Thread
 from tee_sim.monitors.vbs.hypervisor import ALL, HyperV
@@ -52,6 +54,27 @@ FIRST_GOOD_SVN = 2
 """Updates bring a list of vulnerable images. Ours has one: this image id, below this version."""
 
 
+HYPERVISOR, SECURE_KERNEL = "hvix64.exe", "securekernel.exe"
+
+
+def boot_components(svn: int, without: Collection[str] = ()) -> tuple[Component, ...]:
+    """What is started, in order. A hypervisor or secure kernel without a check is another program.
+
+    Args:
+        svn: security version of what Microsoft updates.
+        without: names of checks that are switched off: ``VTL.`` by a changed hypervisor, ``SK.``
+            by a changed secure kernel.
+    """
+    parts = (("firmware", ""), ("bootmgfw.efi", ""), ("winload.efi", ""))
+    changed = ((HYPERVISOR, "VTL."), (SECURE_KERNEL, "SK."))
+    found = []
+    for name, prefix in (*parts, *changed):
+        off = sorted(check for check in without if prefix and check.startswith(prefix))
+        image = " ".join((name, f"version {svn}", *(f"without {check}" for check in off)))
+        found.append(Component(name, svn, image.encode()))
+    return tuple(found)
+
+
 class SecureKernel:
     """The secure kernel of one machine.
 
@@ -59,17 +82,30 @@ class SecureKernel:
         hypervisor: what it runs on.
         memory: physical memory that is its own from the start, for tables and contexts.
         entropy: where its keys come from.
-        svn, platform_svn: security versions of the secure kernel and of the hypervisor below it.
+        components: what is started, as the TPM measures it (`boot_components`).
 
     Attributes:
         enclaves: those that were not deleted.
-        sealing_secret: what every sealing key is derived from, 32 bytes; kept by the TPM.
+        sealing_secret: what every sealing key is derived from, 32 bytes.
+        svn, platform_svn: security versions of the secure kernel and of the hypervisor below it.
+        signing_key: the key that signs reports (IDKS); the TPM's log vouches for it.
+        tpm, event_log: how the machine was started, and its written form.
+
+    Simplified: the sealing secret does not depend on what was started; on Windows the TPM gives the
+    VSM master key to the system that it knows only.
     """
 
     def __init__(
-        self, hypervisor: HyperV, memory: range, entropy: Entropy, svn: int, platform_svn: int
+        self,
+        hypervisor: HyperV,
+        memory: range,
+        entropy: Entropy,
+        components: Sequence[Component],
     ) -> None:
-        self.svn, self.platform_svn = svn, platform_svn
+        self._components, self.tpm = components, TPM(entropy)
+        svns = {component.name: component.svn for component in components}
+        self.svn, self.platform_svn = svns[SECURE_KERNEL], svns[HYPERVISOR]
+        self.signing_key = idks(entropy.seed)
         self.hypervisor, self.checks = hypervisor, hypervisor.checks
         self._memory, self.entropy = memory, entropy
         self.sealing_secret = entropy.take(32, "VSM master key")
@@ -77,7 +113,9 @@ class SecureKernel:
         hypervisor.on_reset.append(self.boot)
 
     def boot(self) -> None:
-        """Take the memory that is reserved for the secure kernel; there are no enclaves."""
+        """Measured boot; then the secure kernel takes its memory, and there are no enclaves."""
+        key = self.signing_key.public_key()
+        self.event_log = measured_boot(self.tpm, self._components, key)
         self.frames = FrameAllocator(self._memory, "the secure kernel's memory")
         self.enclaves.clear()
         self._protect(list(self._memory)[::PAGE], 0)

@@ -12,10 +12,17 @@ Simplified: Windows offers them through the library ``vertdll.dll`` inside the e
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from enum import IntEnum
 
-from tee_sim.errors import GeneralProtection, VBSError
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from tee_sim.abi.vbs import REPORT_DATA, EnclaveReport, Module, ModuleIdentity, read_report
+from tee_sim.errors import GeneralProtection, LayoutError, VBSError
 from tee_sim.machine.cpu import LogicalProcessor
+from tee_sim.machine.measured_boot import sign_statement
 from tee_sim.machine.paging import ADDRESS_MASK, PRESENT, WRITABLE
 from tee_sim.machine.registers import R10, RAX, RDI, RDX, RSI
 from tee_sim.monitors.vbs import checks as rules
@@ -192,6 +199,40 @@ def _unseal(
     store(sk, enclave, to, sealing.unseal(sk, enclave, inside(sk, enclave, blob, size)))
 
 
+def _get_report(
+    sk: SecureKernel, enclave: Enclave, data: int, to: int, size: int, out: int
+) -> None:
+    """EnclaveGetAttestationReport: 64 bytes of the enclave's choice, and who it is, signed."""
+    who = sealing.identity(sk, enclave)
+    fields = {name: getattr(who, name) for name in ("unique_id", "author_id", "family_id")}
+    module = ModuleIdentity(**fields, image_id=who.image_id, svn=who.enclave_svn)
+    report = EnclaveReport(
+        inside(sk, enclave, data, REPORT_DATA), who, (Module(module, f"{enclave.name}.dll"),)
+    )
+    signature = sign_statement(sk.signing_key, report.signed_statement())
+    packed = replace(report, signature=signature).pack()
+    if len(packed) > size:
+        raise error("EnclaveGetAttestationReport", "ERROR_INVALID_PARAMETER", "too little room")
+    store(sk, enclave, out, len(packed).to_bytes(8, "little"))
+    store(sk, enclave, to, packed)
+
+
+def _verify_report(sk: SecureKernel, enclave: Enclave, at: int, size: int, *_unused: int) -> None:
+    """EnclaveVerifyAttestationReport: did this secure kernel sign it? (SK.REPORT_SIGNATURE)."""
+    call = "EnclaveVerifyAttestationReport"
+    try:
+        report = read_report(inside(sk, enclave, at, size))
+        statement = report.signed_statement()
+        pss = PSS(MGF1(SHA256()), salt_length=PSS.AUTO)
+        sk.signing_key.public_key().verify(report.signature, statement, pss, SHA256())
+    except LayoutError:
+        raise error(call, "ERROR_INVALID_PARAMETER", "that is no report") from None
+    except InvalidSignature:
+        if sk.checks.on(rules.REPORT_SIGNATURE):
+            refusal = error(call, "ERROR_ACCESS_DENIED", "no report of this machine")
+            raise sk.checks.refuse(rules.REPORT_SIGNATURE, refusal) from None
+
+
 _HANDLERS: dict[int, Callable[[SecureKernel, Enclave, int, int, int, int], None]] = {
     Call.COPY_INTO_ENCLAVE: copy_into_enclave,
     Call.COPY_OUT_OF_ENCLAVE: copy_out_of_enclave,
@@ -199,4 +240,6 @@ _HANDLERS: dict[int, Callable[[SecureKernel, Enclave, int, int, int, int], None]
     Call.GET_ENCLAVE_INFORMATION: _get_information,
     Call.SEAL_DATA: _seal,
     Call.UNSEAL_DATA: _unseal,
+    Call.GET_ATTESTATION_REPORT: _get_report,
+    Call.VERIFY_ATTESTATION_REPORT: _verify_report,
 }

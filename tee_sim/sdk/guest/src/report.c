@@ -3,6 +3,8 @@
 #include "tee/crypto.h"
 #include "tee/sgx.h"
 
+#ifndef TEE_TARGET_VBS /* report_vbs.c */
+
 #define VERSION 1
 #define LOCAL 1
 
@@ -142,3 +144,5 @@ oe_result_t oe_verify_report(const uint8_t* report, size_t report_size, oe_repor
         return OE_VERIFY_FAILED_AES_CMAC_MISMATCH;
     return parsed_report ? oe_parse_report(report, report_size, parsed_report) : OE_OK;
 }
+
+#endif
