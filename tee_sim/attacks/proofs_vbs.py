@@ -7,11 +7,12 @@ from struct import pack
 from typing import TYPE_CHECKING
 
 from tee_sim.abi.image import Identity
-from tee_sim.attacks.outcome import Outcome, refused, stopped, vault
+from tee_sim.attacks import code
+from tee_sim.attacks.outcome import Outcome, nothing, refused, stopped, vault
 from tee_sim.attacks.proofs_memory import FORGED_TRIES, LOOT, judge, proof
 from tee_sim.attacks.registers_at_exit import fresh_vault
 from tee_sim.attacks.rollback_sealed_state import USES, new_card, restore
-from tee_sim.errors import CallError, EcallFailed, EnclaveLost
+from tee_sim.errors import CallError, EcallFailed, EnclaveLost, Fault
 from tee_sim.hypervisor.honest import Launch
 from tee_sim.hypervisor.vbs import VBSGuest
 from tee_sim.sdk.host import Enclave
@@ -65,6 +66,28 @@ def hypercall(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome
     except CallError as error:
         return refused(error)
     return judge(host.adversary.read(place, 32), digest)
+
+
+@proof("Read by an old translation", "TLFS", nothing, "VTL.TLB_FLUSH", only=VBS)
+def old_translation(host: Platform) -> Outcome:
+    """Use an ordinary page, so that a processor knows it; give it to a vault, and use it again."""
+    page = host.host.frames.take()
+    guest, _enclave, _place = _spy(host)
+    shellcode = code.copy(LOOT, LOOT + PAGE, 32, code.SYSCALL)
+    guest.write(LOOT + PAGE, bytes(32))
+    guest.space.map(LOOT, page)
+    host.adversary.execute(guest, shellcode, processor=1)
+    program = load_program("vault", host.tee.target)
+    secret = program.symbols["vault_secret"]
+    pages = [page if p.offset == secret else host.host.frames.take() for p in program.image.pages]
+    launch = Launch("vault", program.image, host.sign(program.image, program.identity))
+    victim = Enclave(program.interface, VBSGuest(host.host, _vbs(host), launch, pages))
+    digest = victim.make_secret("2718")
+    try:
+        host.adversary.execute(guest, shellcode, processor=1)
+    except Fault as fault:  # the processor looked again
+        return stopped(host, str(fault), among=("VTL.TLB_FLUSH",))
+    return judge(guest.read(LOOT + PAGE, 32), digest)
 
 
 @proof("Give one page to two enclaves", "LoadEnclaveImage", fresh_vault, "SK.PAGE_IN_USE", only=VBS)
@@ -145,7 +168,9 @@ def left_behind(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outco
     place = victim.physical("vault_secret")
     victim.close()
     found = host.adversary.read(place, 32)
-    return judge(found, digest) if any(found) else stopped(host, "the page is empty")
+    if any(found):
+        return judge(found, digest)
+    return stopped(host, "the page is empty", among=("SK.SCRUB",))
 
 
 def _sealed(host: Platform) -> tuple[list[bytes]]:

@@ -94,6 +94,7 @@ class HyperV:
             self._rights[page // PAGE] = rights & ALL
         if self.checks.on(rules.TLB_FLUSH):
             self.machine.mmu.shootdown()
+            self.checks.report(rules.TLB_FLUSH, f"{len(pages)} pages: every TLB was flushed")
         else:
             self.machine.mmu.forget()
 

@@ -275,9 +275,10 @@ class SecureKernel:
             for hpa in pages:
                 self.hypervisor.machine.cache.write(hpa, bytes(PAGE))
             self.checks.report(rules.SCRUB, f"{len(pages)} pages were cleared")
-        enclave.space.free()
-        for thread in enclave.threads:
-            self.frames.give(thread.context_hpa)
+        if not enclave.inside:  # else a processor still runs on these tables
+            enclave.space.free()
+            for thread in enclave.threads:
+                self.frames.give(thread.context_hpa)
         enclave.pages.clear()
         enclave.state = State.DELETED
         self.enclaves.remove(enclave)
