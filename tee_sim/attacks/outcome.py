@@ -90,6 +90,7 @@ class Attack:
         proves: names of the checks that it is the proof of.
         only: platforms to which it applies; empty for all.
         variants: the ways to run it; each is a row of its own in the computed matrix.
+        unverified: platforms on which nobody has published how it ends: the model's answer.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Attack:
     proves: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = (Variant(),)
+    unverified: tuple[str, ...] = ()
 
     def __call__(self, host: Platform, *arguments: Any) -> Outcome:
         """Run the script on a scene that the caller has prepared.
@@ -126,7 +128,8 @@ class Attack:
             nothing = f"there is nothing to attack on {host.tee.title}"
             return Outcome("not-applicable", nothing, variant=variant.name)
         outcome = self(host, *(variant.stage or self.stage)(host))
-        return replace(outcome, variant=variant.name)
+        note = " (unverified)" if host.tee.name in self.unverified else ""
+        return replace(outcome, variant=variant.name, detail=outcome.detail + note)
 
     def __repr__(self) -> str:
         return f"<Attack {self.name}: {self.title}>"
@@ -167,11 +170,15 @@ def attack(
     proves: tuple[str, ...] = (),
     only: tuple[str, ...] = (),
     variants: tuple[Variant, ...] = (Variant(),),
+    unverified: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Outcome]], Attack]:
     """Declare the function below as an attack; its name is the attack's."""
 
     def declare(script: Callable[..., Outcome]) -> Attack:
-        return Attack(script.__name__, row, title, reference, script, stage, proves, only, variants)
+        name = script.__name__
+        return Attack(
+            name, row, title, reference, script, stage, proves, only, variants, unverified
+        )
 
     return declare
 

@@ -80,6 +80,7 @@ def judge(host: Platform, bits: list[int], digest: bytes, source: str) -> Outcom
     reference="Xu, Cui, Peinado 2015",
     stage=drawn_sketch,
     proves=("SK.PAGE_TABLES",),
+    unverified=("vbs",),
 )
 def page_faults(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Recover a picture drawn inside from page faults alone.

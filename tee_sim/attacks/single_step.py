@@ -73,6 +73,7 @@ def digits_by_counting(host: Platform, victim: DeployedEnclave) -> bytes:
         Variant("patched, no handler", stage=chosen_lock),
         Variant("as sold", patch_level=0),
     ),
+    unverified=("vbs",),
 )
 def single_step(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Find the combination of a lock from instruction counts alone.

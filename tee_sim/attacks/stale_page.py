@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     reference="SDM, OS Management of EPC Pages",
     stage=fresh_vault,
     proves=("EWB.TRACKED", "SK.TERMINATED"),
+    unverified=("vbs",),
 )
 def stale_page(host: Platform, victim: DeployedEnclave) -> Outcome:
     """While the vault writes its secret, take the page away and give it to another program.
