@@ -118,7 +118,7 @@ class SecureKernel:
         self.event_log = measured_boot(self.tpm, self._components, key)
         self.frames = FrameAllocator(self._memory, "the secure kernel's memory")
         self.enclaves.clear()
-        self._protect(list(self._memory)[::PAGE], 0)
+        self._protect(self._memory[::PAGE], 0)
 
     def create_enclave(
         self,
