@@ -129,22 +129,25 @@ class VBSGuest(Guest):
         debug = launch.attributes is not None and bool(launch.attributes.flags.debug)
         info = CreateInfo(flags=CreateFlags(debug=debug), owner_id=launch.owner_id)
         signed = signature if isinstance(signature, ImageSignature) else None
-        pages = pages or [host.frames.take() for _ in image.pages]
+        given = list(pages or ())
         try:
-            size = align_up(image.size, GRANULE)
-            self.enclave = driver.create_enclave(base, size, info, self.space, self._provide)
-            driver.load_enclave_image(self.enclave, image, signed, pages, launch.name)
+            while len(given) < len(image.pages):
+                given.append(host.frames.take())
+            self.enclave = driver.create_enclave(
+                base, align_up(image.size, GRANULE), info, self.space, self._provide
+            )
+            driver.load_enclave_image(self.enclave, image, signed, given, launch.name)
+            for page, hpa in zip(image.pages, given, strict=True):
+                data = page.page_type == PageType.REG
+                gva, writable, executable = base + page.offset, page.w and data, page.x and data
+                self.space.map(gva, hpa, writable=writable, executable=executable)
+            threads = InitInfo(length=InitInfo.SIZE, thread_count=len(self.tcs_offsets))
+            driver.initialize_enclave(self.enclave, image, threads)
         except BaseException:
-            given = self.enclave.pages.values() if hasattr(self, "enclave") else ()
-            self._borrowed += sorted(set(pages).difference(given))
+            taken = self.enclave.pages.values() if hasattr(self, "enclave") else ()
+            self._borrowed += [page for page in given if page not in taken and not pages]
             self.close()
             raise
-        for page, hpa in zip(image.pages, pages, strict=True):
-            data = page.page_type == PageType.REG
-            writable, executable = page.w and data, page.x and data
-            self.space.map(base + page.offset, hpa, writable=writable, executable=executable)
-        threads = InitInfo(length=InitInfo.SIZE, thread_count=max(1, len(self.tcs_offsets)))
-        driver.initialize_enclave(self.enclave, image, threads)
         assert isinstance(self.space, ProcessSpace), "made below"
         self.space.guest = self
 

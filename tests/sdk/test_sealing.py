@@ -292,7 +292,7 @@ def test_a_report_for_another_enclave_or_with_a_changed_byte_is_not_believed() -
             b.check(changed)
 
 
-@pytest.mark.parametrize("tee", ["none", "sgx-mee", "sgx-tme"])
+@pytest.mark.parametrize("tee", ["none", "vbs", "sgx-mee", "sgx-tme"])
 @pytest.mark.parametrize("policy", [UNIQUE, PRODUCT])
 def test_the_card_remembers_its_uses(tee: str, policy: int) -> None:
     host, disk = server(tee), []

@@ -230,7 +230,7 @@ class SecureKernel:
         """InitializeEnclave: make the threads; nothing can be loaded any more.
 
         # Checks
-        An image is loaded, and has as many threads.
+        An image is loaded, and has as many threads, which start inside.
 
         # Transition
         Each thread starts where its control page in the image says, and gets a page of the secure
@@ -243,6 +243,8 @@ class SecureKernel:
             raise error(call, "ERROR_INVALID_PARAMETER", f"at most {len(starts)} threads")
         for tcs in starts[: info.thread_count]:
             entry, fs, gs = (enclave.base + at for at in (tcs.oentry, tcs.ofsbase, tcs.ogsbase))
+            if not all(place in enclave for place in (entry, fs, gs)):
+                raise error(call, "ERROR_INVALID_PARAMETER", "a thread starts outside")
             enclave.threads.append(Thread(entry, fs, gs, self.frames.take()))
         enclave.state = State.INITIALIZED
 
