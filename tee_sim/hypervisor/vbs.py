@@ -17,7 +17,7 @@ from tee_sim.hypervisor.guest import ENCLAVE_BASE, Guest
 from tee_sim.machine.cpu import LogicalProcessor, Stop
 from tee_sim.machine.memory import AddressSpace
 from tee_sim.monitors.vbs import checks as rules
-from tee_sim.monitors.vbs import crossing, debugging, sealing, services
+from tee_sim.monitors.vbs import crossing, debugging, exceptions, sealing, services
 from tee_sim.monitors.vbs.enclave import Enclave, ImageSignature, State
 from tee_sim.monitors.vbs.secure_kernel import GRANULE, SecureKernel
 from tee_sim.units import align_up
@@ -49,7 +49,8 @@ class VBSDriver:
         self.debug_write = partial(debugging.debug_write, sk)
         # With the registers of a logical processor as they stand:
         self.call_enclave = partial(crossing.call_enclave, sk)
-        self.resume = partial(crossing.resume, sk)
+        self.resume = partial(exceptions.resume, sk)
+        self.deliver = partial(exceptions.deliver, sk)
         self.syscall = partial(services.syscall, sk)
         self.interrupt = partial(crossing.interrupt, sk)
         self.abandon = partial(crossing.abandon, sk)
@@ -183,6 +184,12 @@ class VBSGuest(Guest):
 
     def _resume(self, lp: LogicalProcessor) -> None:
         self.driver.resume(self.enclave, lp)
+
+    def _offer(self, lp: LogicalProcessor) -> bool:
+        if self.exception_call is None:
+            return False
+        registers = self._arguments(self.exception_call[0], 0, {})
+        return self.driver.deliver(self.enclave, lp, registers)
 
     def _forget(self, lp: LogicalProcessor) -> None:
         self.driver.abandon(self.enclave, lp)

@@ -32,7 +32,7 @@ from tee_sim.machine.paging import (
     PRESENT,
     WRITABLE,
 )
-from tee_sim.machine.registers import FLAGS_INITIAL, FSBASE, GSBASE, RAX, RFLAGS, RIP
+from tee_sim.machine.registers import FLAGS_INITIAL, FSBASE, GSBASE, RAX, RFLAGS, RIP, RSP
 from tee_sim.monitors.vbs import checks as rules
 from tee_sim.monitors.vbs.enclave import Enclave, State
 from tee_sim.monitors.vbs.secure_kernel import SecureKernel, error
@@ -40,6 +40,8 @@ from tee_sim.trace import Exit, Leaf
 from tee_sim.units import PAGE
 
 _REGISTERS = struct.Struct("<20Q")
+SLOT = 1024
+"""Bytes for one context in the page of a thread: the second is that of its exception handler."""
 
 
 def call_enclave(
@@ -57,17 +59,17 @@ def call_enclave(
         VBSError: it cannot be entered so.
     """
     sk.require(enclave, State.INITIALIZED, "CallEnclave")
-    busy = {*enclave.inside.values(), *enclave.waiting.values()}
+    busy = {*enclave.inside.values(), *(waits for waits, _slot in enclave.waiting.values())}
     if not 0 <= thread < len(enclave.threads) or thread in busy:
         raise error("CallEnclave", "ERROR_INVALID_PARAMETER", f"thread {thread} is not to be had")
     start, registers = enclave.threads[thread], registers.copy()
     registers[RIP], registers[RFLAGS] = start.entry, FLAGS_INITIAL
     registers[FSBASE], registers[GSBASE], registers[RAX] = start.fs, start.gs, 0
     enclave.inside[lp.index] = thread
-    _enter(sk, enclave, lp, registers)
+    enter(sk, enclave, lp, registers)
 
 
-def _enter(sk: SecureKernel, enclave: Enclave, lp: LogicalProcessor, registers: list[int]) -> None:
+def enter(sk: SecureKernel, enclave: Enclave, lp: LogicalProcessor, registers: list[int]) -> None:
     """Go to VTL1 user mode. Whose page tables these are decides what VTL0 can do and see."""
     tables = enclave.space if sk.checks.on(rules.PAGE_TABLES) else enclave.process
     lp.switch(tables.cr3, enclave)
@@ -78,9 +80,14 @@ def _enter(sk: SecureKernel, enclave: Enclave, lp: LogicalProcessor, registers: 
 
 
 def leave(sk: SecureKernel, lp: LogicalProcessor, reason: str = "return") -> None:
-    """Go back to VTL0, with the registers as they are. The thread is idle again."""
+    """Go back to VTL0, with the registers as they are.
+
+    The thread is idle again; or waits, if it was entered only to handle an exception.
+    """
     enclave: Enclave = lp.context
     enclave.inside.pop(lp.index, None)
+    if lp.index in enclave.handling and lp.index not in enclave.waiting:
+        enclave.waiting[lp.index] = enclave.handling[lp.index], 0
     lp.switch(enclave.process.cr3, None)
     lp.flush_tlb()
     if sk.checks.tracer is not None:
@@ -108,14 +115,16 @@ def interrupt(sk: SecureKernel, lp: LogicalProcessor, event: Fault | None) -> Fa
     """
     enclave: Enclave = lp.context
     thread = enclave.inside[lp.index]
-    place = enclave.threads[thread].context_hpa
+    slot = int(lp.index in enclave.handling)
+    place = enclave.threads[thread].context_hpa + slot * SLOT
     context = _REGISTERS.pack(*lp.registers()) + lp.fpu()
     sk.hypervisor.machine.cache.write(place, context)
+    enclave.events[lp.index] = event
     if sk.checks.on(rules.REGISTERS):
         lp.set_registers([0] * 20)
         lp.set_fpu(fxsave.INITIAL)
         sk.checks.report(rules.REGISTERS, "the context stays in VTL1; VTL0 finds zeros")
-    enclave.waiting[lp.index] = thread
+    enclave.waiting[lp.index] = thread, slot
     leave(sk, lp, event.name if event else "interrupt")
     return _seen(sk, enclave, event)
 
@@ -138,8 +147,20 @@ def _seen(sk: SecureKernel, enclave: Enclave, event: Fault | None) -> Fault | No
     return seen
 
 
-def resume(sk: SecureKernel, enclave: Enclave, lp: LogicalProcessor) -> None:
-    """Go on with an interrupted thread.
+def context_of(
+    sk: SecureKernel, enclave: Enclave, thread: int, slot: int = 0
+) -> tuple[list[int], bytes]:
+    """The registers that an interrupted thread had, and its x87 and SSE state."""
+    place = enclave.threads[thread].context_hpa + slot * SLOT
+    context = sk.hypervisor.machine.cache.read(place, _REGISTERS.size + fxsave.SIZE)
+    registers = list(_REGISTERS.unpack(context[: _REGISTERS.size]))
+    return registers, context[_REGISTERS.size :]
+
+
+def resume(
+    sk: SecureKernel, enclave: Enclave, lp: LogicalProcessor, target: tuple[int, ...] = ()
+) -> None:
+    """Go on with an interrupted thread; with another RSP and RIP if they are given.
 
     Raises:
         VBSError: the enclave was terminated, or none of its threads waits on this processor.
@@ -147,11 +168,13 @@ def resume(sk: SecureKernel, enclave: Enclave, lp: LogicalProcessor) -> None:
     sk.require(enclave, State.INITIALIZED, "CallEnclave")
     if lp.index not in enclave.waiting:
         raise error("CallEnclave", "ERROR_INVALID_PARAMETER", "no thread waits on this processor")
-    thread = enclave.inside[lp.index] = enclave.waiting.pop(lp.index)
-    place, size = enclave.threads[thread].context_hpa, _REGISTERS.size
-    context = sk.hypervisor.machine.cache.read(place, size + fxsave.SIZE)
-    lp.set_fpu(context[size:])
-    _enter(sk, enclave, lp, list(_REGISTERS.unpack(context[:size])))
+    thread, slot = enclave.waiting.pop(lp.index)
+    enclave.inside[lp.index] = thread
+    registers, fpu = context_of(sk, enclave, thread, slot)
+    if target:
+        registers[RSP], registers[RIP] = target
+    lp.set_fpu(fpu)
+    enter(sk, enclave, lp, registers)
 
 
 def abandon(sk: SecureKernel, enclave: Enclave, lp: LogicalProcessor) -> None:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from tee_sim.abi.vbs_image import CreateInfo, EnclaveConfig
+from tee_sim.errors import Fault
 from tee_sim.machine.memory import AddressSpace
 
 
@@ -107,7 +108,9 @@ class Enclave:
         pages: the pages that VTL0 gave: offset -> physical address.
         mirrored: pages of the process that it can use now: linear address -> physical address.
         inside: index of a logical processor -> number of the thread that runs there.
-        waiting: the same for interrupted threads.
+        waiting: the same for interrupted threads, with the slot of their context.
+        events: what interrupted the thread on a logical processor last; None for a timer.
+        handling: index of a logical processor -> number of the thread that handles an exception.
     """
 
     base: int
@@ -124,7 +127,9 @@ class Enclave:
     pages: dict[int, int] = field(default_factory=dict)
     mirrored: dict[int, int] = field(default_factory=dict)
     inside: dict[int, int] = field(default_factory=dict)
-    waiting: dict[int, int] = field(default_factory=dict)
+    waiting: dict[int, tuple[int, int]] = field(default_factory=dict)
+    events: dict[int, Fault | None] = field(default_factory=dict)
+    handling: dict[int, int] = field(default_factory=dict)
 
     def __contains__(self, gva: int) -> bool:
         return self.base <= gva < self.base + self.size
