@@ -43,7 +43,7 @@ class TEE:
         )
 
 
-_BOARD = ("processor and microcode", "memory bus and modules")
+_BOARD = ("processor", "memory and its bus")
 
 TEES = {
     tee.name: tee
@@ -70,7 +70,7 @@ TEES = {
             (*SGX_CHECKS, *TREE_CHECKS, VOLTAGE_LOCK, *guards.GUARDS),
             "sgx",
             "counter mode, a MAC for each line, a tree of counters rooted on the die",
-            ("processor and microcode", "program"),
+            ("processor", "program"),
         ),
         TEE(
             "sgx-tme",
@@ -78,7 +78,7 @@ TEES = {
             SGX_CHECKS + XTS_CHECKS + guards.GUARDS,
             "sgx",
             "AES-XTS with one key for all memory; no integrity, no freshness",
-            ("processor and microcode", "memory bus and modules", "program"),
+            ("processor", "memory and its bus", "program"),
         ),
     )
 }

@@ -6,10 +6,13 @@ malicious kernel has the same calls.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tee_sim.abi import boot_log
 from tee_sim.abi.sgx import PageType
+from tee_sim.abi.tpm import BootEvidence
 from tee_sim.abi.vbs import EnclaveIdentity
 from tee_sim.abi.vbs_image import CreateFlags, CreateInfo, InitInfo
 from tee_sim.errors import Fault, InvalidOpcode, PageFault
@@ -62,6 +65,18 @@ class VBSDriver:
     def event_log(self) -> bytes:
         """What the boot wrote down about itself; it lies in ordinary memory."""
         return self._sk.event_log
+
+    def boot_evidence(
+        self, nonce: bytes, certify: Callable[[bytes, bytes], tuple[bytes, bytes]]
+    ) -> BootEvidence:
+        """How this machine was started, for a Verifier.
+
+        Args:
+            nonce: the Verifier's, at most 64 bytes.
+            certify: the vendor's certificates of the TPM's keys, such as `TPMVendor.certify`.
+        """
+        quoted = self.tpm.quote(nonce, boot_log.SEQUENCES)
+        return BootEvidence(*quoted, self.event_log, *certify(self.tpm.ek, self.tpm.ak))
 
     def identity(self, enclave: Enclave) -> EnclaveIdentity:
         """Who an enclave is: public, and part of every report."""
