@@ -25,7 +25,7 @@ LETTERS = {
 
 # A row with variants has a line for each: name, then the variant.
 EXPECTED: dict[str, tuple[int, str, str, str, str]] = {
-    #                          row  none vbs  mee  tme   what stops it, by the vendors and the papers
+    #                          row  none vbs  mee  tme   what stops it, by vendors and papers
     "read_private_page":       (1,  "X", "B", "B", "B"),  # abort page
     "write_private_page":      (2,  "X", "B", "B", "B"),  # abort page: the write is dropped
     "replay_by_software":      (3,  "X", "B", "B", "B"),  # as 2
