@@ -65,7 +65,7 @@ def boot_components(svn: int, without: Collection[str] = ()) -> tuple[Component,
         without: names of checks that are switched off: ``VTL.`` by a changed hypervisor, ``SK.``
             by a changed secure kernel.
     """
-    parts = (("firmware", ""), ("bootmgfw.efi", ""), ("winload.efi", ""))
+    parts = (("firmware", ""), ("boot manager", ""), ("winload.efi", ""))
     changed = ((HYPERVISOR, "VTL."), (SECURE_KERNEL, "SK."))
     found = []
     for name, prefix in (*parts, *changed):
