@@ -15,3 +15,12 @@ def vector(name: str) -> bytes:
     if not folder.is_dir():
         pytest.skip(f"no test vectors in {folder}; TEE_SIM_VECTORS can name their folder")
     return (folder / name).read_bytes()
+
+
+def vector_names(folder: str) -> list[str]:
+    """The names of the vectors in a folder; skip the test where there are none at all."""
+    named = os.environ.get("TEE_SIM_VECTORS")
+    root = Path(named) if named else _BESIDE_THE_REPOSITORY
+    if not root.is_dir():
+        pytest.skip(f"no test vectors in {root}; TEE_SIM_VECTORS can name their folder")
+    return sorted(path.name for path in (root / folder).iterdir())

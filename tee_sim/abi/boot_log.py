@@ -50,11 +50,8 @@ SEQUENCES: Final = {
 NO_WBCL, WBCL = bytes(4), b"WBCL"
 """A separator's data: in the firmware's PCRs, and in those of Windows."""
 
-SECURE_BOOT: Final = (
-    bytes.fromhex("61dfe48bca93d211aa0d00e098032b8c")
-    + struct.pack("<QQ", 10, 1)
-    + "SecureBoot".encode("utf-16-le")
-)
+_GLOBAL_VARIABLE: Final = bytes.fromhex("61dfe48bca93d211aa0d00e098032b8c")
+SECURE_BOOT = _GLOBAL_VARIABLE + struct.pack("<QQ", 10, 1) + "SecureBoot".encode("utf-16-le")
 """UEFI_VARIABLE_DATA of the variable SecureBoot, without its value, one byte."""
 
 
@@ -129,22 +126,23 @@ def read_log(data: bytes) -> list[Event]:
     Raises:
         LayoutError: another header or bank, or it is cut.
     """
-    events, rest = [], data[len(_HEADER) :]
-    while rest:
-        pcr, kind, _, _, digest, size = _EVENT2.unpack(rest[:50].ljust(50, b"\0"))
-        events.append(Event(pcr, kind, digest, rest[50 : 50 + size]))
-        rest = rest[50 + size :]
+    events, start = [], len(_HEADER)
+    while start < len(data):
+        head = data[start : start + _EVENT2.size].ljust(_EVENT2.size, b"\0")
+        pcr, kind, _, _, digest, size = _EVENT2.unpack(head)
+        start += _EVENT2.size + size
+        events.append(Event(pcr, kind, digest, data[start - size : start]))
     if pack_log(events) != data:
         raise LayoutError("no event log with one bank of SHA-256, or it is cut")
     return events
 
 
-def replay(events: Iterable[Event]) -> dict[int, bytes]:
-    """The value of each PCR that a log extends, from zero."""
-    pcrs: dict[int, bytes] = {}
+def replay(events: Iterable[Event], pcrs: Iterable[int]) -> bytes:
+    """SHA-256 over the values that events give some PCRs, from zero; a quote holds the same."""
+    values: dict[int, bytes] = {}
     for event in events:
-        pcrs[event.pcr] = extended(pcrs.get(event.pcr, bytes(32)), event.digest)
-    return pcrs
+        values[event.pcr] = extended(values.get(event.pcr, bytes(32)), event.digest)
+    return hashlib.sha256(b"".join(values.get(pcr, bytes(32)) for pcr in pcrs)).digest()
 
 
 def extended(pcr: bytes, digest: bytes) -> bytes:
@@ -163,11 +161,11 @@ def read_tags(data: bytes) -> list[tuple[int, bytes]]:
     Raises:
         LayoutError: they do not fill it exactly.
     """
-    tags, rest = [], data
-    while rest:
-        tag, size = struct.unpack("<II", rest[:8].ljust(8, b"\0"))
-        tags.append((tag, rest[8 : 8 + size]))
-        rest = rest[8 + size :]
+    tags, start = [], 0
+    while start < len(data):
+        tag, size = struct.unpack("<II", data[start : start + 8].ljust(8, b"\0"))
+        start += 8 + size
+        tags.append((tag, data[start - size : start]))
     if pack_tags(tags) != data:
         raise LayoutError(f"tagged events do not fill {len(data)} bytes")
     return tags
@@ -235,11 +233,10 @@ def read_boot(events: Iterable[Event]) -> Boot:
             raise LayoutError(f"{name} is measured twice")
         measurements[name], svns[name] = digest, int.from_bytes(svn, "little")
     (boundary,) = _values(told[12][0].data, [Tag.TRUSTBOUNDARY])
-    *settings, idks = _values(boundary, [*SETTINGS, Tag.VSM_IDKS_INFO])
-    secure = told[7][0].data == SECURE_BOOT + b"\1"
-    return Boot(
-        measurements, svns, dict(zip(SETTINGS, settings, strict=True)), secure, read_rsa(idks)
-    )
+    *values, idks = _values(boundary, [*SETTINGS, Tag.VSM_IDKS_INFO])
+    settings = dict(zip(SETTINGS, values, strict=True))
+    secure_boot = told[7][0].data == SECURE_BOOT + b"\1"
+    return Boot(measurements, svns, settings, secure_boot, read_rsa(idks))
 
 
 def _checked(pcr: int, events: list[Event], kinds: list[int]) -> None:
@@ -254,7 +251,7 @@ def _checked(pcr: int, events: list[Event], kinds: list[int]) -> None:
         raise LayoutError(f"events of types {found} in PCR {pcr}, not {kinds}")
     separator = WBCL if pcr >= 12 else NO_WBCL
     for event in events:
-        data = UNCOVERED.get(event.kind, separator if event.kind == SEPARATOR else event.data)
+        data = {**UNCOVERED, SEPARATOR: separator}.get(event.kind, event.data)
         covered = event.kind in UNCOVERED or hashlib.sha256(data).digest() == event.digest
         if event.data != data or not covered:
             raise LayoutError(f"an event of type {event.kind:#x} in PCR {pcr} is not what it says")

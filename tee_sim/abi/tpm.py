@@ -63,7 +63,7 @@ class Quote:
         clock: milliseconds that the TPM has been on.
         reset_count: how often it was reset, and so the machine booted.
         restart_count: how often it was suspended since.
-        safe: 1 if no larger clock can have been reported before, else 0.
+        safe: 1 if no larger clock can have been reported before.
         firmware_version: the TPM's own.
     """
 
@@ -103,28 +103,27 @@ def read_quote(data: bytes) -> Quote:
     bits = int.from_bytes(values[-3], "little")
     pcrs = tuple(pcr for pcr in range(PCR_COUNT) if bits >> pcr & 1)
     quote = Quote(values[3], values[5], pcrs, values[-1], *values[6:11])
-    if quote.pack() != data or quote.safe > 1:
+    if quote.pack() != data:
         raise LayoutError("no TPMS_ATTEST of a quote: a tag or a size is another one")
     return quote
 
 
-def pack_signature(r: int, s: int) -> bytes:
-    """TPMT_SIGNATURE of ECDSA on P-256 with SHA-256, 72 bytes."""
-    return struct.pack(
-        ">HHH32sH32s", 0x0018, ALG_SHA256, 32, r.to_bytes(32, "big"), 32, s.to_bytes(32, "big")
-    )
+def pack_signature(signature: bytes) -> bytes:
+    """TPMT_SIGNATURE of ECDSA on P-256 with SHA-256, 72 bytes, from r || s."""
+    r, s = signature[:32], signature[32:]
+    return struct.pack(">HHH32sH32s", 0x0018, ALG_SHA256, 32, r, 32, s)
 
 
-def read_signature(data: bytes) -> tuple[int, int]:
-    """Both numbers of a TPMT_SIGNATURE.
+def read_signature(data: bytes) -> bytes:
+    """The 64 bytes r || s of a TPMT_SIGNATURE.
 
     Raises:
         LayoutError: it is none by ECDSA on P-256 with SHA-256.
     """
-    r, s = int.from_bytes(data[6:38], "big"), int.from_bytes(data[40:72], "big")
-    if pack_signature(r, s) != data:
+    signature = data[6:38] + data[40:72]
+    if pack_signature(signature) != data:
         raise LayoutError("no TPMT_SIGNATURE of ECDSA on P-256 with SHA-256")
-    return r, s
+    return signature
 
 
 @dataclass(frozen=True)

@@ -113,15 +113,16 @@ class Module(NamedTuple):
         return header.pack() + content
 
 
-def _take_module(data: bytes) -> tuple[Module, bytes]:
-    header, rest = VardataHeader.take(data)
+def _module_at(data: bytes, start: int) -> tuple[Module, int]:
+    """The module whose block starts there, and where the block ends."""
+    header = VardataHeader.unpack(data[start : start + VardataHeader.SIZE])
+    end = start + header.size
     if header.data_type != VARDATA_MODULE:
         raise UnknownVersion(f"a block of type {header.data_type}; only 1, a module, is known")
-    if not VardataHeader.SIZE < header.size <= len(data) or header.size % 2:
-        raise Truncated(f"a block says {header.size} bytes; {len(data)} are left, or it is odd")
-    end = header.size - VardataHeader.SIZE
-    identity, name = ModuleIdentity.take(rest[:end])
-    return Module(identity, name.decode("utf-16-le", "surrogatepass")), rest[end:]
+    if header.size < VardataHeader.SIZE or end > len(data) or header.size % 2:
+        raise Truncated(f"a block of {header.size} bytes with {len(data) - start} left, or odd")
+    identity, name = ModuleIdentity.take(data[start + VardataHeader.SIZE : end])
+    return Module(identity, name.decode("utf-16-le", "surrogatepass")), end
 
 
 @dataclass(frozen=True)
@@ -184,9 +185,9 @@ def read_report(data: bytes) -> EnclaveReport:
             f"package version {header.version}, scheme {header.signature_scheme}, report version "
             f"{head.report_version}; only 1 of each is known"
         )
-    modules = []
-    while blocks:
-        module, blocks = _take_module(blocks)
+    modules, start = [], 0
+    while start < len(blocks):
+        module, start = _module_at(blocks, start)
         modules.append(module)
     signature = rest[header.signed_statement_size :]
     report = EnclaveReport(head.enclave_data, head.enclave_identity, tuple(modules), signature)

@@ -164,8 +164,11 @@ def trap_flag(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome
         return True
 
     victim.guest.trap_flag = True
-    with host.adversary.watching(victim.guest, count):
-        victim.count(1)
+    try:
+        with host.adversary.watching(victim.guest, count):
+            victim.count(1)
+    finally:
+        victim.guest.trap_flag = False
     if steps:
         return Outcome("succeeds", f"{steps} instructions, each reported to the host")
     return stopped(host, "no debug exception came from inside", "EENTER.TF")

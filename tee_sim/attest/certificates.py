@@ -118,9 +118,9 @@ class PCK:
             value = getattr(self, name)
             if not isinstance(value, bytes) or len(value) != size:
                 raise UsageError(f"{name} is {value!r}; it must be {size} bytes")
-        if not 0 <= self.pcesvn <= 0xFFFF:
-            raise UsageError(f"pcesvn is {self.pcesvn}; it must be 0-65535")
-        if self.ca not in PCK_PROFILES:
+        if self.pcesvn not in range(0x10000):
+            raise UsageError(f"pcesvn is {self.pcesvn!r}; it must be 0-65535")
+        if self.ca not in get_args(CA):
             raise UsageError(f"there is no PCK {self.ca} CA; there are: {', '.join(PCK_PROFILES)}")
 
     @property
@@ -166,8 +166,8 @@ class Authority:
 
     def __init__(self, secret: bytes, profile: Profile, issuer: Authority | None = None) -> None:
         self.profile = profile
-        self._key = derive_key(secret, profile.common_name)
-        public = self._key.public_key()
+        self.key = derive_key(secret, profile.common_name)
+        public = self.key.public_key()
         self._key_identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(public)
         self.certificate = (issuer or self).issue(profile, public)
         self.chain: str = pem(self.certificate) + (issuer.chain if issuer else "")
@@ -179,6 +179,8 @@ class Authority:
         is_ca = profile.path_length is not None
         identifier = x509.SubjectKeyIdentifier.from_public_key(key)
         unique = profile.crl.encode() + identifier.digest + sgx_extension
+        url = [x509.UniformResourceIdentifier(profile.crl)]
+        crls = x509.CRLDistributionPoints([x509.DistributionPoint(url, None, None, None)])
         # For signatures that bind, or else for certificates and revocation lists; for nothing more.
         usage = x509.KeyUsage(*[not is_ca] * 2, *[False] * 3, *[is_ca] * 2, *[False] * 2)
         builder = (
@@ -190,7 +192,7 @@ class Authority:
             .not_valid_after(_time(profile.end))
             .public_key(key)
             .add_extension(self._key_identifier, critical=False)
-            .add_extension(_distribution(profile.crl), critical=False)
+            .add_extension(crls, critical=False)
             .add_extension(identifier, critical=False)
             .add_extension(usage, critical=True)
             .add_extension(x509.BasicConstraints(is_ca, profile.path_length), critical=True)
@@ -200,7 +202,7 @@ class Authority:
             builder = builder.add_extension(own, critical=False)
         comment = x509.UnrecognizedExtension(NETSCAPE_COMMENT, _der(_IA5, SIMULATED))
         builder = builder.add_extension(comment, critical=False)
-        return builder.sign(self._key, hashes.SHA256(), ecdsa_deterministic=True)
+        return builder.sign(self.key, hashes.SHA256(), ecdsa_deterministic=True)
 
     def crl(self, revoked: Mapping[int, int], at: int, days: int) -> bytes:
         """The revocation list that is issued at a time, DER.
@@ -221,12 +223,8 @@ class Authority:
         for serial, when in revoked.items():
             entry = x509.RevokedCertificateBuilder().serial_number(serial)
             builder = builder.add_revoked_certificate(entry.revocation_date(_time(when)).build())
-        crl = builder.sign(self._key, hashes.SHA256(), ecdsa_deterministic=True)
+        crl = builder.sign(self.key, hashes.SHA256(), ecdsa_deterministic=True)
         return crl.public_bytes(Encoding.DER)
-
-    def sign(self, data: bytes) -> bytes:
-        """See `sign`."""
-        return sign(self._key, data)
 
 
 def derive_key(secret: bytes, purpose: str) -> ec.EllipticCurvePrivateKey:
@@ -265,11 +263,6 @@ def pem(certificate: x509.Certificate) -> str:
 
 def _time(at: int) -> datetime:
     return datetime.fromtimestamp(at, UTC)
-
-
-def _distribution(url: str) -> x509.CRLDistributionPoints:
-    where = [x509.UniformResourceIdentifier(url)]
-    return x509.CRLDistributionPoints([x509.DistributionPoint(where, None, None, None)])
 
 
 def _der(tag: int, *contents: bytes) -> bytes:

@@ -10,14 +10,17 @@ Source: Intel SGX and TDX Provisioning Certification Service API, version 4: its
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from tee_sim.attest.fields import Fields, json_object
 from tee_sim.errors import LayoutError
 
-MOST_JSON = 16 << 20
-"""Longest JSON text, in characters, that is read; Intel's longest list is 300 KiB."""
+_TYPES: dict[Any, tuple[type, ...]] = {
+    "str": (str,),
+    "bytes": (bytes,),
+    "str | None": (str, type(None)),
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class Collateral:
     qe_identity_signature: bytes
     pck_certificate_chain: str | None = None
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not isinstance(value := getattr(self, field.name), _TYPES[field.type]):
+                raise LayoutError(f"collateral: {field.name} is {type(value).__name__}")
+
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """Read the JSON form; names that it does not know are ignored.
@@ -55,44 +63,36 @@ class Collateral:
         Raises:
             LayoutError: it is no JSON object of that form.
         """
-        data = json_object(text, "collateral")
+        given = Fields(json_object(text, "collateral"), "collateral")
         values: dict[str, Any] = {}
         for field in fields(cls):
-            value = data.get(field.name)
-            if value is None and field.name == "pck_certificate_chain":
-                continue
-            if not isinstance(value, str):
-                what = "missing" if value is None else f"{type(value).__name__}, not text"
-                raise LayoutError(f"collateral: {field.name} is {what}")
-            values[field.name] = value
-            if field.type == "bytes":
-                try:
-                    values[field.name] = bytes.fromhex(value)
-                except ValueError:
-                    raise LayoutError(f"collateral: {field.name} is not hexadecimal") from None
+            if field.name != "pck_certificate_chain" or given.data.get(field.name) is not None:
+                read = given.hex if field.type == "bytes" else given.text
+                values[field.name] = read(field.name)
         return cls(**values)
 
     def to_json(self) -> str:
         """The JSON form, one field on a line."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        if self.pck_certificate_chain is None:
-            del values["pck_certificate_chain"]
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
         plain = {k: v.hex() if isinstance(v, bytes) else v for k, v in values.items()}
-        return json.dumps(plain, indent=2)
+        return json.dumps({k: v for k, v in plain.items() if v is not None}, indent=2)
 
 
-def json_object(text: str | bytes, what: str) -> Mapping[str, Any]:
-    """A JSON text that holds an object.
+def signed_part(answer: str, name: str) -> tuple[str, bytes]:
+    """The exact text that is signed in an answer of Intel's service, and the signature.
+
+    Args:
+        answer: ``{"tcbInfo": {...}, "signature": "..."}``, or with another name.
+        name: ``tcbInfo`` or ``enclaveIdentity``.
 
     Raises:
-        LayoutError: it does not, or it is too long or too deep.
+        LayoutError: the answer is not of that form.
     """
-    if len(text) > MOST_JSON:
-        raise LayoutError(f"{what}: more than {MOST_JSON >> 20} MiB")
+    given = Fields(json_object(answer, "answer"), "answer")
+    given.child(name)
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-        raise LayoutError(f"{what}: no JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise LayoutError(f"{what}: a JSON {type(data).__name__}, not an object")
-    return data
+        start = answer.index("{", answer.index(f'"{name}"'))
+        end = json.JSONDecoder().raw_decode(answer, start)[1]
+    except ValueError:
+        raise given.wrong(name, "is not where it should be") from None
+    return answer[start:end], given.hex("signature", 64)

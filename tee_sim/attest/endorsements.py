@@ -65,17 +65,16 @@ class Level:
         about = {"tcb": tcb, "tcbDate": iso(self.date), "tcbStatus": self.status}
         return about | ({"advisoryIDs": list(self.advisories)} if self.advisories else {})
 
-    def raised(
-        self, date: int, status: str, advisory: str, svns: Mapping[str, bytes | int]
-    ) -> Level:
-        """The level that follows this one.
+    def raised(self, at: int, status: str, advisory: str, svns: Mapping[str, Any]) -> Level:
+        """The level that follows this one when an advisory is published.
 
         Raises:
-            UsageError: an SVN falls, or nothing rises and yet it would be UpToDate; see also above.
+            UsageError: an SVN falls, or nothing rises and yet it would be UpToDate; or a name,
+                number or status is wrong.
         """
         known("TCB status", status, STATUSES)
         known("SVN", svns, self.svns, " here")
-        new = {name: (v,) if isinstance(v, int) else tuple(v) for name, v in svns.items()}
+        new = {name: tuple(v) if isinstance(v, bytes) else (v,) for name, v in svns.items()}
         for name, values in new.items():
             old = self.svns[name]
             if len(values) != len(old) or any(svn not in range(0x10000) for svn in values):
@@ -83,11 +82,9 @@ class Level:
             if any(one < other for one, other in zip(values, old, strict=True)):
                 raise UsageError(f"an update never lowers an SVN: {name} is {old}; given: {values}")
         if {**self.svns, **new} == self.svns and status == "UpToDate":
-            raise UsageError(
-                "no SVN rises: nothing is fixed; raise one, or say what status= remains"
-            )
-        left = () if status == "UpToDate" else (advisory,)
-        return Level({**self.svns, **new}, date, status, left)
+            raise UsageError("no SVN rises, so nothing is fixed: say which status= remains")
+        left = () if status == "UpToDate" else (*self.advisories, advisory)
+        return Level({**self.svns, **new}, at, status, left)
 
 
 @dataclass(frozen=True)

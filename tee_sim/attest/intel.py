@@ -14,7 +14,16 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tee_sim.attest.certificates import CA, PCK, PCK_PROFILES, PROFILES, Authority, pem, public_key
+from tee_sim.attest.certificates import (
+    CA,
+    PCK,
+    PCK_PROFILES,
+    PROFILES,
+    Authority,
+    pem,
+    public_key,
+    sign,
+)
 from tee_sim.attest.collateral import Collateral
 from tee_sim.attest.endorsements import IDENTITIES, LEVELS, TDX_MODULES, TEE, Advisory, Level, iso
 from tee_sim.errors import UsageError, known
@@ -53,29 +62,12 @@ class SimulatedIntel:
         self._advisories: list[Advisory] = []
         self._revoked: dict[str, dict[int, int]] = {name: {} for name in PROFILES}
 
-    def certify(
-        self,
-        pck_public_key: bytes,
-        *,
-        ppid: bytes,
-        cpusvn: bytes,
-        pcesvn: int,
-        fmspc: bytes,
-        pceid: bytes,
-        ca: CA = "processor",
-        **configuration: bool,
-    ) -> str:
+    def certify(self, pck_public_key: bytes, **platform: Any) -> str:
         """Certify the key that a platform has at one raw TCB.
 
         Args:
             pck_public_key: x || y, 64 bytes.
-            ppid: 16 bytes; `PCK` explains this and what follows.
-            cpusvn: 16 bytes.
-            pcesvn: 0-65535.
-            fmspc: 6 bytes.
-            pceid: 2 bytes.
-            ca: ``processor`` for client platforms, ``platform`` for servers.
-            configuration: of a server.
+            platform: what the certificate says: the attributes of `PCK`, by name.
 
         Returns:
             PEM: the PCK certificate, its CA's and the root's.
@@ -86,9 +78,9 @@ class SimulatedIntel:
         Simplified: Intel derives the platform's keys itself, from what it burnt into the fuses;
         here the platform tells its public key.
         """
-        pck = PCK(ppid, cpusvn, pcesvn, pceid, fmspc, ca, **configuration)
-        key, authority = public_key(pck_public_key), self._authorities[ca]
-        self._certified[pck] = authority.issue(PCK_PROFILES[ca], key, pck.extension())
+        pck = PCK(**platform)
+        key, authority = public_key(pck_public_key), self._authorities[pck.ca]
+        self._certified[pck] = authority.issue(PCK_PROFILES[pck.ca], key, pck.extension())
         return pem(self._certified[pck]) + authority.chain
 
     def certified(self, ppid: bytes, pceid: bytes) -> dict[PCK, str]:
@@ -99,6 +91,7 @@ class SimulatedIntel:
 
     def issuer_chain(self, name: str) -> str:
         """PEM: ``processor``, ``platform`` or ``signing``, and the root."""
+        known("issuer", name, self._authorities)
         return self._authorities[name].chain
 
     def publish(
@@ -148,7 +141,7 @@ class SimulatedIntel:
         data = certificate.encode() if isinstance(certificate, str) else certificate
         try:
             found = x509.load_pem_x509_certificate(data)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise UsageError(f"revoke() needs a certificate in PEM form: {error}") from None
         for name, authority in self._authorities.items():
             try:
@@ -166,8 +159,10 @@ class SimulatedIntel:
             UsageError: there is no such list; the time is before the root's or after it.
         """
         known("revocation list", name, ("root", *PCK_PROFILES))
-        out = {n: when for n, when in self._revoked[name].items() if when <= _require_time(at)}
-        return self._authorities[name].crl(out, at, ROOT_CRL_DAYS if name == "root" else VALID_DAYS)
+        issued = _require_time(at)
+        out = {serial: when for serial, when in self._revoked[name].items() if when <= issued}
+        days = ROOT_CRL_DAYS if name == "root" else VALID_DAYS
+        return self._authorities[name].crl(out, issued, days)
 
     def number(self, at: int, *, early: bool = False) -> int:
         """The TCB evaluation data number of a time: it counts the advisories that are out."""
@@ -191,7 +186,8 @@ class SimulatedIntel:
         known("TEE", tee, ("sgx", "tdx"))
         pck = next((pck for pck in self._certified if pck.fmspc == fmspc), None)
         if pck is None:
-            raise UsageError(f"no platform with FMSPC {fmspc.hex().upper()} was certified")
+            given = fmspc.hex().upper() if isinstance(fmspc, bytes) else f"(6 bytes) {fmspc!r}"
+            raise UsageError(f"no platform with FMSPC {given} was certified")
         about: Mapping[str, Any] = TDX_MODULES if tee == "tdx" else {}
         names = {"fmspc": pck.fmspc.hex().upper(), "pceId": pck.pceid.hex().upper(), "tcbType": 0}
         return self._issue(tee.upper(), 3, at, number, names, about, tee)
@@ -257,20 +253,18 @@ class SimulatedIntel:
         newest = self.number(_require_time(at), early=True)
         number = self.number(at) if number is None else number
         if not FIRST_NUMBER <= number <= newest:
-            raise UsageError(
-                f"TCB evaluation data number {number} is not in {FIRST_NUMBER}-{newest}"
-            )
+            raise UsageError(f"no TCB evaluation data number {number}: {FIRST_NUMBER}-{newest}")
         times = {"issueDate": iso(at), "nextUpdate": iso(at + VALID_DAYS * DAY)}
         levels = self._levels("platform" if tee else subject, number)
         data = {"id": subject, "version": version, **times, **names}
         data |= {"tcbEvaluationDataNumber": number, **about}
         data["tcbLevels"] = [level.to_json(tee) for level in levels]
         text = json.dumps(data, separators=(",", ":"))
-        return text, self._authorities["signing"].sign(text.encode())
+        return text, sign(self._authorities["signing"].key, text.encode())
 
 
 def _require_time(at: int) -> int:
     root = PROFILES["root"]
-    if not root.start <= at <= root.end:
-        raise UsageError(f"at={at} is outside the root CA's validity, {root.start}-{root.end}")
+    if not isinstance(at, int) or not root.start <= at <= root.end:
+        raise UsageError(f"at={at!r} is outside the root CA's validity, {root.start}-{root.end}")
     return at

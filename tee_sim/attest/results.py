@@ -72,7 +72,7 @@ class AttestationResult:
     @property
     def accepted(self) -> bool:
         """Whether every check passed."""
-        return all(check.passed for check in self.checks)
+        return bool(self.checks) and all(check.passed for check in self.checks)
 
     @property
     def failed(self) -> tuple[AppraisalCheck, ...]:

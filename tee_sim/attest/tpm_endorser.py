@@ -20,6 +20,9 @@ EK_USAGE = x509.ObjectIdentifier("2.23.133.8.1")
 NOT_BEFORE, NOT_AFTER = 1704067200, 2524607999
 """When all of its certificates are valid, Unix seconds: 2024 to 2049."""
 
+ROOT_NAME, AK_NAME, EK_NAME = "TPM root CA", "TPM attestation key", "TPM endorsement key"
+"""What the common names of its certificates contain."""
+
 _MAKER = "tee_sim: simulated, its private keys are public"
 
 
@@ -36,8 +39,8 @@ class TPMVendor:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self._key = derive_key(f"seed {seed}".encode(), "TPM root CA")
-        self.root_der = self._issue("TPM root CA", self._key.public_key(), None)
+        self._key = derive_key(f"seed {seed}".encode(), ROOT_NAME)
+        self.root_der = self._issue(ROOT_NAME, self._key.public_key(), None)
 
     def certify(self, ek: bytes, ak: bytes) -> tuple[bytes, bytes]:
         """Certificates of a TPM's attestation key and of its endorsement key, DER, in this order.
@@ -50,8 +53,8 @@ class TPMVendor:
             UsageError: one is no point of P-256.
         """
         return (
-            self._issue("TPM attestation key", public_key(ak), AK_USAGE),
-            self._issue("TPM endorsement key", public_key(ek), EK_USAGE),
+            self._issue(AK_NAME, public_key(ak), AK_USAGE),
+            self._issue(EK_NAME, public_key(ek), EK_USAGE),
         )
 
     def _issue(
@@ -61,7 +64,7 @@ class TPMVendor:
         builder = (
             x509.CertificateBuilder()
             .subject_name(_name(name))
-            .issuer_name(_name("TPM root CA"))
+            .issuer_name(_name(ROOT_NAME))
             .serial_number(int.from_bytes(identifier.digest, "big") >> 1 | 1)
             .not_valid_before(datetime.fromtimestamp(NOT_BEFORE, UTC))
             .not_valid_after(datetime.fromtimestamp(NOT_AFTER, UTC))

@@ -13,21 +13,21 @@ Source: Microsoft Azure Attestation, "TPM and VBS enclave attestation protocol";
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from functools import partial
+from ssl import DER_cert_to_PEM_cert
+from typing import Any, Final
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tee_sim.abi import boot_log
-from tee_sim.abi.boot_log import Boot
+from tee_sim import errors
+from tee_sim.abi.boot_log import SEQUENCES, SETTINGS, Boot, Tag, read_boot, read_log, replay
 from tee_sim.abi.tpm import BootEvidence, Quote, qualified_name, read_quote, read_signature
 from tee_sim.abi.vbs import (
     ENCLAVE_TYPE_VBS,
@@ -36,53 +36,47 @@ from tee_sim.abi.vbs import (
     EnclaveReport,
     read_report,
 )
-from tee_sim.attest.results import AppraisalCheck, AttestationResult
-from tee_sim.attest.tpm_endorser import AK_USAGE, EK_USAGE
-from tee_sim.errors import (
-    AttestationError,
-    BadSignature,
-    DebugForbidden,
-    Expired,
-    NonceMismatch,
-    ReferenceValueMismatch,
-    TCBOutOfDate,
-    UntrustedChain,
-    UsageError,
-    known,
-)
+from tee_sim.attest.chains import broken_link, load_chain, verify
+from tee_sim.attest.claims import DEBUG, REMOTE
+from tee_sim.attest.ledger import Ledger, Piece, known
+from tee_sim.attest.results import AttestationResult
+from tee_sim.attest.rules import Rule
+from tee_sim.attest.tpm_endorser import AK_NAME, EK_NAME, ROOT_NAME
 
-_REFUSALS = (
-    *(ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm),  # a LayoutError is the first
-    *(x509.InvalidVersion, x509.ExtensionNotFound),
-)
-_Check = tuple[type[AttestationError], str]
-_CHECKS: dict[str, _Check] = {
-    "AK.CHAIN": (UntrustedChain, "Anybody can make a key and call it a TPM's."),
-    "AK.VALIDITY": (Expired, "A vendor vouches for a certificate for a limited time."),
-    "EK.CHAIN": (UntrustedChain, "The attestation key could lie outside a TPM."),
-    "EK.VALIDITY": (Expired, "A vendor vouches for a certificate for a limited time."),
-    "QUOTE.FORMAT": (AttestationError, "A key that signs other things too proves nothing."),
-    "QUOTE.SIGNATURE": (BadSignature, "The host could write any quote itself."),
-    "QUOTE.SIGNER": (UntrustedChain, "An unrestricted key signs whatever looks like a quote."),
-    "QUOTE.NONCE": (NonceMismatch, "The host could replay the quote of an earlier, good boot."),
-    "QUOTE.PCRS": (ReferenceValueMismatch, "What is not quoted is not proved."),
-    "LOG.FORMAT": (AttestationError, "Two readers must not read different things in one log."),
-    "LOG.PCRS": (ReferenceValueMismatch, "The log lies in ordinary memory; the PCRs do not."),
-    "LOG.EVENTS": (ReferenceValueMismatch, "PCRs confirm digests; the rest could be invented."),
-    "BOOT.SECURE_BOOT": (ReferenceValueMismatch, "Without it, unsigned programs start too."),
-    "BOOT.COMPONENTS": (ReferenceValueMismatch, "A component that nobody knows can do anything."),
-    "SETTING": (DebugForbidden, "The host could look into what it must not, or switch it off."),
-    "MEASUREMENT": (ReferenceValueMismatch, "A changed one can read every enclave."),
-    "SVN": (TCBOutOfDate, "Earlier versions have known holes."),
-    "REPORT.FORMAT": (AttestationError, "Nothing can be said of other bytes."),
-    "REPORT.SIGNATURE": (BadSignature, "The host could write any report itself."),
-    "REPORT.ENCLAVE_TYPE": (ReferenceValueMismatch, "Other enclaves are protected otherwise."),
-    "REPORT.PLATFORM": (ReferenceValueMismatch, "Then report and log are of two machines."),
-    "REPORT.DEBUG": (DebugForbidden, "The host can read and write a debuggable enclave."),
-    "REPORT.DATA": (NonceMismatch, "The host could replay the report of another conversation."),
-    "IDENTITY": (ReferenceValueMismatch, "A report of another enclave is just as genuine."),
+_MISMATCH: Final = errors.ReferenceValueMismatch
+
+
+RULES: Final[Mapping[str, Rule]] = {
+    "AK": (errors.UntrustedChain, "Anybody can make a key and call it a TPM's."),
+    "EK": (errors.UntrustedChain, "The attestation key could lie outside every TPM."),
+    "AK.CURRENT": (errors.Expired, "A vendor vouches for a key for a limited time."),
+    "EK.CURRENT": (errors.Expired, "A vendor vouches for a key for a limited time."),
+    "QUOTE.FORMAT": (_MISMATCH, "A key that signs other things too proves nothing."),
+    "QUOTE.SIGNATURE": (errors.BadSignature, "The host could write any quote itself."),
+    "QUOTE.SIGNER": (errors.UntrustedChain, "An unrestricted key signs any quote."),
+    "QUOTE.NONCE": (errors.NonceMismatch, "The host could replay the quote of a good boot."),
+    "QUOTE.PCRS": (_MISMATCH, "What is not quoted is not proved."),
+    "LOG.FORMAT": (_MISMATCH, "Two readers must not read different things in one log."),
+    "LOG.PCRS": (_MISMATCH, "The log lies in ordinary memory; the PCRs do not."),
+    "LOG.EVENTS": (_MISMATCH, "PCRs confirm digests; the rest could be invented."),
+    "BOOT.SECURE_BOOT": (_MISMATCH, "Without it, unsigned programs start too."),
+    "BOOT.COMPONENTS": (_MISMATCH, "A component that nobody knows can do anything."),
+    "REPORT.FORMAT": (_MISMATCH, "Nothing can be said of other bytes."),
+    "REPORT.SIGNATURE": (errors.BadSignature, "The host could write any report itself."),
+    "REPORT.ENCLAVE_TYPE": (_MISMATCH, "Other enclaves are protected otherwise."),
+    "REPORT.PLATFORM": (_MISMATCH, "Then report and log are of different boots."),
+    "REPORT.DEBUG": (errors.DebugForbidden, "The host reads and writes such an enclave."),
+    "REPORT.DATA": (errors.NonceMismatch, "The host could replay an older report."),
+    "MEASUREMENT": (_MISMATCH, "A changed component can read every enclave."),
+    "SETTING": (errors.DebugForbidden, "The host could look in, or switch protection off."),
+    "SVN": (errors.TCBOutOfDate, "Earlier versions have known holes."),
+    "IDENTITY": (_MISMATCH, "The report of another enclave is just as genuine."),
 }
-"""What `AttestationResult.require` raises for a check, or for checks of that family, and why."""
+"""Every check, or the first part of its name: which error a failure is, and why it is made."""
+
+
+def _rule_of(name: str) -> Rule:
+    return RULES.get(name) or RULES[name.partition(".")[0]]
 
 
 @dataclass(frozen=True)
@@ -90,12 +84,15 @@ class ReferenceValues:
     """What a Relying Party wants to see. What is not named does not matter to it.
 
     Attributes:
-        measurements: for each component of the boot, as `boot_log.Boot` names it, the SHA-256
-            digests that it may have. These components have to be loaded, and no others.
+        measurements: for each component of the boot, as `Boot` names it, the SHA-256 digests that
+            it may have. These components have to be loaded, and no others.
         minimum_svns: least security versions of components; ``enclave`` is the enclave's.
         identity: fields of `EnclaveIdentity` and their values, such as ``author_id``.
         enclave_data: what the enclave has to have put into its report, 64 bytes.
         hypervisor, secure_kernel: components whose versions the report repeats.
+
+    Raises:
+        UsageError: an identity has no such field.
     """
 
     measurements: Mapping[str, Sequence[bytes]]
@@ -106,34 +103,7 @@ class ReferenceValues:
     secure_kernel: str = "securekernel.exe"
 
     def __post_init__(self) -> None:
-        known("field of an identity", self.identity, EnclaveIdentity.FIELDS)
-
-
-class _Appraisal(list[AppraisalCheck]):
-    """The checks so far. What was not found, because something before failed, is None."""
-
-    def check(self, name: str, expected: Any, found: Any, passed: bool | None = None) -> None:
-        """Note a check; it passes where ``found`` is ``expected``, unless ``passed`` says."""
-        error, why = _CHECKS.get(name) or _CHECKS[name.partition(".")[0]]
-        if found is not None and passed is None:
-            passed = bool(found == expected)
-        texts = (v.hex() if isinstance(v, bytes) else str(v) for v in (expected, found))
-        self.append(AppraisalCheck(name, passed, next(texts), next(texts), why, error))
-
-    def at_least(self, name: str, least: int, svn: int | None) -> None:
-        """Note whether a security version is high enough."""
-        self.check(f"SVN.{name}", f"{least} or more", svn, None if svn is None else svn >= least)
-
-    def attempt(self, name: str, expected: str, do: Callable[..., Any], *args: Any) -> Any:
-        """Note whether ``do`` succeeds, and return its value; not tried if an argument is None."""
-        value = found = passed = None
-        if None not in args:
-            try:
-                value, found, passed = do(*args), expected, True
-            except _REFUSALS as error:
-                found, passed = str(error) or type(error).__name__, False
-        self.check(name, expected, found, passed)
-        return value
+        errors.known("field of an identity", self.identity, EnclaveIdentity.FIELDS)
 
 
 def verify_vbs(
@@ -145,7 +115,7 @@ def verify_vbs(
     at: int,
     reference: ReferenceValues,
 ) -> AttestationResult:
-    """Appraise a report and the boot behind it.
+    """Appraise a report and the boot behind it. Nothing is accepted unless the result is.
 
     Args:
         report: what `EnclaveGetAttestationReport` returned.
@@ -155,146 +125,153 @@ def verify_vbs(
         at: when, Unix seconds.
         reference: what the caller wants to see.
 
-    Raises:
-        UsageError: the root is no certificate.
-
-    Simplified: certificates are not looked up in revocation lists.
+    Simplified: the vendor's certificates are known by their names, and not looked up in
+    revocation lists.
     """
-    try:
-        issuer = x509.load_der_x509_certificate(root)
-    except _REFUSALS as error:
-        raise UsageError(f"the root is no DER certificate: {error}") from None
-    checks = _Appraisal()
-    ak = _endorsed(checks, "AK", boot.ak_certificate, AK_USAGE, issuer, at)
-    ek = _endorsed(checks, "EK", boot.ek_certificate, EK_USAGE, issuer, at)
-    quote = _quote(checks, boot, ak, ek, nonce)
-    state = _boot(checks, boot.event_log, quote, reference)
-    body = _report(checks, report, state, reference)
-    verdicts = [check.passed for check in checks if check.name.startswith("SVN.")]
-    status = "" if None in verdicts else "UpToDate" if all(verdicts) else "OutOfDate"
-    return AttestationResult(status, (), tuple(checks), _claims(body, state, quote))
+    ledger = Ledger(_rule_of)
+    ak = _key(ledger, "AK", AK_NAME, boot.ak_certificate, root, at)
+    ek = _key(ledger, "EK", EK_NAME, boot.ek_certificate, root, at)
+    quote = ledger.piece("QUOTE.FORMAT", "TPMS_ATTEST of a quote", lambda: read_quote(boot.quote))
+    ledger.test(
+        "QUOTE.SIGNATURE",
+        "by the attestation key",
+        lambda: verify(ak(), read_signature(boot.signature), boot.quote),
+    )
+    ledger.same(
+        "QUOTE.SIGNER",
+        lambda: qualified_name(*map(_point, (ek(), ak()))),
+        lambda: quote().signer,
+    )
+    ledger.same("QUOTE.NONCE", lambda: nonce, lambda: quote().nonce)
+    ledger.same("QUOTE.PCRS", lambda: tuple(SEQUENCES), lambda: quote().pcrs)
+    state = _boot(ledger, boot.event_log, quote, reference)
+    body = _report(ledger, report, state, reference)
+    old = any(check.name.startswith("SVN.") and check.passed is False for check in ledger.checks)
+    good = all(check.passed for check in ledger.checks)
+    status = "OutOfDate" if old else "UpToDate" if good else ""
+    claims = _claims(known(body), known(state), known(quote))
+    return AttestationResult(status, (), tuple(ledger.checks), claims)
 
 
-def _endorsed(
-    checks: _Appraisal,
-    who: str,
-    der: bytes,
-    usage: x509.ObjectIdentifier,
-    issuer: x509.Certificate,
-    at: int,
-) -> bytes | None:
-    """The key in a certificate, x || y, if the issuer has certified it for this use."""
+def _key(
+    ledger: Ledger, who: str, name: str, der: bytes, root: bytes, at: int
+) -> Piece[EllipticCurvePublicKey]:
+    """The key in a certificate that the root has issued."""
+    pem = DER_cert_to_PEM_cert(der) + DER_cert_to_PEM_cert(root)
+    chain = ledger.piece(f"{who}.FORMAT", "a certificate", lambda: load_chain(pem, 2))
 
-    def read() -> tuple[bytes, datetime, datetime]:
-        certificate = x509.load_der_x509_certificate(der)
-        certificate.verify_directly_issued_by(issuer)
-        uses = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        key = certificate.public_key()
-        if usage not in uses or not isinstance(key, ec.EllipticCurvePublicKey):
-            raise ValueError(f"a certificate for {[use.dotted_string for use in uses]}")
-        start = max(each.not_valid_before_utc for each in (certificate, issuer))
-        end = min(each.not_valid_after_utc for each in (certificate, issuer))
-        return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:], start, end
+    def issued() -> tuple[bool, str]:
+        broken = broken_link(chain(), (name, ROOT_NAME))
+        return not broken, broken or "it is"
 
-    found = checks.attempt(f"{who}.CHAIN", f"{usage.dotted_string}, issued by the root", read)
-    if found is None:
-        checks.check(f"{who}.VALIDITY", "at the given time", None)
-        return None
-    key, start, end = found
-    valid = start.timestamp() <= at <= end.timestamp()
-    checks.check(f"{who}.VALIDITY", f"{start} to {end}", f"{at} in Unix seconds", valid)
-    return bytes(key)
+    def current() -> tuple[bool, str]:
+        windows = [each.window for each in chain()]
+        texts = (f"{each.what}: {each.start:.0f} to {each.end:.0f}" for each in windows)
+        return all(each.start <= at <= each.end for each in windows), "; ".join(texts)
+
+    ledger.test(f"{who}.CHAIN", f"{name}, issued by the root", issued)
+    ledger.test(f"{who}.CURRENT", f"valid at {at} (Unix seconds)", current)
+    return lambda: chain()[0].key
 
 
-def _quote(
-    checks: _Appraisal, boot: BootEvidence, ak: bytes | None, ek: bytes | None, nonce: bytes
-) -> Quote | None:
-    def verify(point: bytes) -> None:
-        signature = encode_dss_signature(*read_signature(boot.signature))
-        key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + point)
-        key.verify(signature, boot.quote, ec.ECDSA(hashes.SHA256()))
-
-    quote: Quote | None
-    quote = checks.attempt("QUOTE.FORMAT", "a TPMS_ATTEST of a quote", read_quote, boot.quote)
-    checks.attempt("QUOTE.SIGNATURE", "by the attestation key", verify, ak)
-    signer = qualified_name(ek, ak) if ek and ak else None
-    checks.check("QUOTE.SIGNER", signer, quote and signer and quote.signer)
-    checks.check("QUOTE.NONCE", nonce, quote and quote.nonce)
-    checks.check("QUOTE.PCRS", tuple(boot_log.SEQUENCES), quote and quote.pcrs)
-    return quote
+def _point(key: EllipticCurvePublicKey) -> bytes:
+    return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]
 
 
 def _boot(
-    checks: _Appraisal, log: bytes, quote: Quote | None, reference: ReferenceValues
-) -> Boot | None:
-    events = checks.attempt("LOG.FORMAT", "a log with one bank", boot_log.read_log, log)
-    replayed = None
-    if quote and events is not None:
-        pcrs = boot_log.replay(events)
-        values = b"".join(pcrs.get(pcr, bytes(32)) for pcr in quote.pcrs)
-        replayed = hashlib.sha256(values).digest()
-    checks.check("LOG.PCRS", quote and quote.pcr_digest, replayed)
-    boot: Boot | None
-    boot = checks.attempt("LOG.EVENTS", "a whole boot", boot_log.read_boot, events)
-    checks.check("BOOT.SECURE_BOOT", True, boot and boot.secure_boot)
+    ledger: Ledger, log: bytes, quote: Piece[Quote], reference: ReferenceValues
+) -> Piece[Boot]:
+    """What was started, and whether it should have been."""
+    events = ledger.piece("LOG.FORMAT", "a log with one bank", lambda: read_log(log))
+    ledger.same("LOG.PCRS", lambda: quote().pcr_digest, lambda: replay(events(), quote().pcrs))
+    boot = ledger.piece("LOG.EVENTS", "a whole boot", lambda: read_boot(events()))
+
+    def setting(tag: Tag) -> tuple[bool, bytes]:
+        value = boot().settings[tag]
+        return value == SETTINGS[tag], value
+
+    def measurement(name: str) -> tuple[bool, bytes]:
+        value = boot().measurements.get(name, b"")
+        return value in reference.measurements[name], value
+
+    def version(name: str) -> tuple[bool, int]:
+        value = boot().svns.get(name, -1)
+        return value >= reference.minimum_svns[name], value
+
+    ledger.same("BOOT.SECURE_BOOT", lambda: True, lambda: boot().secure_boot)
     wanted = sorted(reference.measurements)
-    checks.check("BOOT.COMPONENTS", wanted, boot and sorted(boot.measurements))
-    for tag, secure in boot_log.SETTINGS.items():
-        checks.check(f"SETTING.{tag.name}", secure, boot and boot.settings[tag])
+    ledger.same("BOOT.COMPONENTS", lambda: wanted, lambda: sorted(boot().measurements))
+    for tag, secure in SETTINGS.items():
+        ledger.test(f"SETTING.{tag.name}", secure.hex(), partial(setting, tag))
     for name, allowed in reference.measurements.items():
         expected = " or ".join(digest.hex() for digest in allowed)
-        found = boot and boot.measurements.get(name, b"")
-        checks.check(f"MEASUREMENT.{name}", expected, found, boot and found in allowed)
+        ledger.test(f"MEASUREMENT.{name}", expected, partial(measurement, name))
     for name, least in reference.minimum_svns.items():
         if name != "enclave":
-            checks.at_least(name, least, boot.svns.get(name, -1) if boot else None)
+            ledger.test(f"SVN.{name}", f"{least} or more", partial(version, name))
     return boot
 
 
 def _report(
-    checks: _Appraisal, data: bytes, boot: Boot | None, reference: ReferenceValues
-) -> EnclaveReport | None:
-    def verify(report: EnclaveReport, boot: Boot) -> None:
-        pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.AUTO)
-        key = rsa.RSAPublicNumbers(*boot.idks).public_key()
-        key.verify(report.signature, report.signed_statement(), pss, hashes.SHA256())
+    ledger: Ledger, data: bytes, boot: Piece[Boot], reference: ReferenceValues
+) -> Piece[EnclaveReport]:
+    """The report, and whether it is of the enclave that is wanted."""
+    report = ledger.piece("REPORT.FORMAT", "an enclave's report", lambda: read_report(data))
 
-    report: EnclaveReport | None
-    report = checks.attempt("REPORT.FORMAT", "an enclave's report", read_report, data)
-    checks.attempt("REPORT.SIGNATURE", "by the key in the log", verify, report, boot)
-    body = report.identity if report else None
-    checks.check("REPORT.ENCLAVE_TYPE", ENCLAVE_TYPE_VBS, body and body.enclave_type)
-    logged = boot and [boot.svns.get(n) for n in (reference.secure_kernel, reference.hypervisor)]
-    reported = body and [body.secure_kernel_svn, body.platform_svn]
-    checks.check("REPORT.PLATFORM", logged, logged and reported)
-    checks.check("REPORT.DEBUG", EnclaveFlags(), body and body.flags)
-    if reference.enclave_data is not None:
-        checks.check("REPORT.DATA", reference.enclave_data, report and report.enclave_data)
+    def signed() -> tuple[bool, str]:
+        statement, signature = report().signed_statement(), report().signature
+        numbers, pss = RSAPublicNumbers(*boot().idks), PSS(MGF1(SHA256()), PSS.AUTO)
+        try:
+            numbers.public_key().verify(signature, statement, pss, SHA256())
+        except (ValueError, InvalidSignature) as error:
+            return False, f"it is not {error}"
+        return True, "it is"
+
+    def expect(check: str, name: str, value: object) -> None:
+        ledger.same(check, lambda: value, lambda: getattr(report().identity, name))
+
+    def recent() -> tuple[bool, int]:
+        return report().identity.enclave_svn >= least, report().identity.enclave_svn
+
+    ledger.test("REPORT.SIGNATURE", "by the key in the log", signed)
+    names = reference.secure_kernel, reference.hypervisor
+    ledger.same(
+        "REPORT.PLATFORM",
+        lambda: tuple(boot().svns.get(name) for name in names),
+        lambda: (report().identity.secure_kernel_svn, report().identity.platform_svn),
+    )
+    expect("REPORT.ENCLAVE_TYPE", "enclave_type", ENCLAVE_TYPE_VBS)
+    expect("REPORT.DEBUG", "flags", EnclaveFlags())
     for name, value in reference.identity.items():
-        checks.check(f"IDENTITY.{name}", value, body and getattr(body, name))
+        expect(f"IDENTITY.{name}", name, value)
+    if reference.enclave_data is not None:
+        wanted = reference.enclave_data
+        ledger.same("REPORT.DATA", lambda: wanted, lambda: report().enclave_data)
     least = reference.minimum_svns.get("enclave", 0)
-    checks.at_least("enclave", least, body.enclave_svn if body else None)
+    ledger.test("SVN.enclave", f"{least} or more", recent)
     return report
 
 
 def _claims(report: EnclaveReport | None, boot: Boot | None, quote: Quote | None) -> dict[str, Any]:
+    """Open Enclave's names where it has one; the others are those of their structures."""
     claims: dict[str, Any] = {}
     if report:
         body = report.identity
         claims = {
             "id_version": 1,
             "security_version": body.enclave_svn,
-            "attributes": 2 | bool(body.flags),  # OE_EVIDENCE_ATTRIBUTES_SGX_REMOTE and _DEBUG
+            "attributes": REMOTE | (DEBUG if body.flags else 0),
             "unique_id": body.unique_id,
             "signer_id": body.author_id,
             "product_id": body.image_id,
-            "family_id": body.family_id,
-            "owner_id": body.owner_id,
-            "enclave_data": report.enclave_data,
-            "modules": tuple(module.name for module in report.modules),
+            "report_data": report.enclave_data,
+            "modules": ", ".join(module.name for module in report.modules),
         }
+        more = "family_id", "owner_id", "secure_kernel_svn", "platform_svn", "signing_level"
+        claims |= {name: getattr(body, name) for name in more}
     if boot:
-        claims |= {"measurements": boot.measurements, "security_versions": boot.svns}
+        claims |= {f"measurement.{name}": digest for name, digest in boot.measurements.items()}
+        claims |= {f"svn.{name}": svn for name, svn in boot.svns.items()}
     if quote:
         claims["boot_count"] = quote.reset_count
     return claims

@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from tee_sim.cli.calls import run
 from tee_sim.cli.files import inspect, measure
 from tee_sim.cli.tables import checks, matrix
+from tee_sim.cli.verify import verify
 from tee_sim.errors import BuildError, LayoutError, TeeSimError, UsageError
 
 __all__ = ["app", "main"]
@@ -82,6 +83,7 @@ app = typer.Typer(
         "checks",
         "measure vault",
         "run vault make_secret 1234 --platform sgx-mee",
+        "verify quote.bin --collateral collateral.json --at 1752919277",
     ),
 )
 app.command(
@@ -108,6 +110,13 @@ app.command(
     ),
     context_settings={"ignore_unknown_options": True},  # -5 is a number
 )(run)
+app.command(
+    epilog=examples(
+        "verify quote.bin --collateral collateral.json --at 1752919277",
+        "verify evidence.bin --collateral collateral.json --at 1752919277 --root root.der --json",
+        "verify quote.bin --collateral collateral.json --at 1752919277 --policy policy.toml",
+    ),
+)(verify)
 
 
 def _version(wanted: bool) -> None:

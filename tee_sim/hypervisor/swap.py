@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tee_sim.abi.sgx import VA_SLOT, EvictedPage
+from tee_sim.abi.sgx import VA_SLOT, EvictedPage, PageType
 from tee_sim.errors import EnclaveLost, Fault, MachineCheck, PageFault, SGXError, UsageError
 from tee_sim.machine.paging import ADDRESS_MASK
 from tee_sim.units import PAGE
@@ -179,8 +179,10 @@ class Swapper:
             del self._resident[key]
         if not self.disk:
             for page in self._arrays:
-                self._driver.eremove(page)
-                self._driver.epc.give(page)
+                # Somebody may have put another page there.
+                if self._driver.epcm(page).page_type == PageType.VA:
+                    self._driver.eremove(page)
+                    self._driver.epc.give(page)
             self._arrays, self._slots = [], []
 
     def is_resident(self, guest: SGXGuest, offset: int) -> bool:

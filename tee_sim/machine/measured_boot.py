@@ -46,15 +46,18 @@ def measured_boot(
         secure_boot: what the firmware says of it.
 
     Raises:
-        UsageError: there are not even firmware and boot manager.
+        UsageError: there are not even firmware and boot manager, a version has more than 32 bits,
+            or there is no such setting.
 
     Simplified: a digest is over the whole image (Authenticode leaves out checksum and signature).
     """
-    if len(components) < 2:
-        raise UsageError("a boot starts with firmware and a boot manager: give two components")
+    facts = {**boot_log.SETTINGS, **(settings or {})}
+    if len(components) < 2 or any(each.svn not in range(1 << 32) for each in components):
+        raise UsageError("a boot needs firmware, a boot manager, and versions of 32 bits")
+    if len(facts) > len(boot_log.SETTINGS):
+        raise UsageError(f"the settings are {', '.join(tag.name for tag in boot_log.SETTINGS)}")
     firmware, manager, *modules = components
     numbers = idks.public_numbers()
-    facts = {**boot_log.SETTINGS, **(settings or {})}
     facts[Tag.VSM_IDKS_INFO] = boot_log.pack_rsa(numbers.e, numbers.n)
     told = [
         (0, boot_log.FIRMWARE, firmware.image),
@@ -82,10 +85,10 @@ def _module(module: Component) -> bytes:
         hashlib.sha256(module.image).digest(),
         module.svn.to_bytes(4, "little"),
     )
-    aggregation = pack_tags(zip(boot_log.MODULE, values, strict=True))
-    return pack_tags(
-        [(Tag.TRUSTBOUNDARY, pack_tags([(Tag.LOADEDMODULE_AGGREGATION, aggregation)]))]
-    )
+    data = pack_tags(zip(boot_log.MODULE, values, strict=True))
+    for aggregation in (Tag.LOADEDMODULE_AGGREGATION, Tag.TRUSTBOUNDARY):
+        data = pack_tags([(aggregation, data)])
+    return data
 
 
 def idks(seed: int | None) -> rsa.RSAPrivateKey:
@@ -101,7 +104,8 @@ def idks(seed: int | None) -> rsa.RSAPrivateKey:
 def _published() -> rsa.RSAPrivateKey:
     pem = files("tee_sim.programs").joinpath("idks_key.pem").read_bytes()
     key = load_pem_private_key(pem, None)
-    assert isinstance(key, rsa.RSAPrivateKey)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise UsageError("idks_key.pem holds no RSA key")
     return key
 
 

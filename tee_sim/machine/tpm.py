@@ -78,7 +78,8 @@ class TPM:
         clock = self._clock, self.reset_count, 0, 1, FIRMWARE_VERSION
         quote = Quote(qualified_name(self.ek, self.ak), nonce, chosen, digest, *clock).pack()
         signature = self._ak.sign(quote, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
-        return quote, pack_signature(*decode_dss_signature(signature))
+        numbers = decode_dss_signature(signature)
+        return quote, pack_signature(b"".join(part.to_bytes(32, "big") for part in numbers))
 
 
 def _key(entropy: Entropy, purpose: str) -> ec.EllipticCurvePrivateKey:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from operator import le
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -36,6 +37,8 @@ def _hex(size: int) -> Any:
 
 
 EncryptedPPID = Annotated[str, _hex(ENCRYPTED_PPID_SIZE)]
+CPUSVN = Annotated[str, _hex(16)]
+FMSPC = Annotated[str, _hex(6)]
 TwoBytes = Annotated[str, _hex(2)]
 Update = Literal["early", "standard"]
 Number = Annotated[int | None, Query(alias="tcbEvaluationDataNumber", ge=0)]
@@ -53,18 +56,13 @@ class PCS:
         self.intel, self.clock = intel, clock
 
     def pckcert(
-        self,
-        encrypted_ppid: EncryptedPPID,
-        cpusvn: Annotated[str, _hex(16)],
-        pcesvn: TwoBytes,
-        pceid: TwoBytes,
+        self, encrypted_ppid: EncryptedPPID, cpusvn: CPUSVN, pcesvn: TwoBytes, pceid: TwoBytes
     ) -> Response:
         """The certificate for the highest TCB that is not above the platform's raw TCB."""
-        raw = bytes.fromhex(cpusvn), int.from_bytes(bytes.fromhex(pcesvn), "little")
+        components = bytes.fromhex(cpusvn)
+        pce = int.from_bytes(bytes.fromhex(pcesvn), "little")
         for pck, certificate in self._certified(encrypted_ppid, pceid).items():
-            if pck.pcesvn <= raw[1] and all(
-                a <= b for a, b in zip(pck.cpusvn, raw[0], strict=True)
-            ):
+            if pck.pcesvn <= pce and all(map(le, pck.cpusvn, components)):
                 headers = {"SGX-TCBm": pck.raw_tcb.hex().upper(), **self._about(pck)}
                 return Response(certificate, headers=headers, media_type=PEM)
         raise HTTPException(404)
@@ -95,11 +93,7 @@ class PCS:
         return Response(self.intel.crl("root", self.clock()).hex(), media_type="text/plain")
 
     def tcb(
-        self,
-        tee: TEE,
-        fmspc: Annotated[str, _hex(6)],
-        update: Update | None = None,
-        number: Number = None,
+        self, tee: TEE, fmspc: FMSPC, update: Update | None = None, number: Number = None
     ) -> Response:
         """TCB info of an FMSPC."""
         wanted = self._number(update, number)
@@ -164,7 +158,7 @@ def create_app(intel: SimulatedIntel, clock: Callable[[], int]) -> FastAPI:
     def malformed(request: Request, error: RequestValidationError) -> Response:
         return Response(status_code=400)
 
-    paths = {
+    paths: dict[str, Callable[..., Response]] = {
         "/sgx/certification/v4/pckcert": pcs.pckcert,
         "/sgx/certification/v4/pckcerts": pcs.pckcerts,
         "/sgx/certification/v4/pckcrl": pcs.pckcrl,

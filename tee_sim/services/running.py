@@ -39,6 +39,10 @@ def running(
         except OSError as error:
             raise UsageError(f"port {port} of 127.0.0.1 cannot be had: {error}") from None
         config = uvicorn.Config(app, log_level="error", ssl_certfile=certificate, ssl_keyfile=key)
+        try:
+            config.load()
+        except OSError as error:  # ssl.SSLError is one
+            raise UsageError(f"the service cannot speak TLS with {certificate}: {error}") from None
         server = uvicorn.Server(config)
         thread = Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
@@ -48,7 +52,7 @@ def running(
                 if server.started or not thread.is_alive():
                     break
             if not server.started:
-                raise UsageError("the service does not start; its log says why")
+                raise UsageError("the service did not start; its log says why")
             scheme = "https" if certificate else "http"
             yield f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
         finally:

@@ -30,7 +30,7 @@ QUOTES = st.builds(
 )
 EVIDENCE = st.builds(tpm.BootEvidence, *[st.binary(max_size=30)] * 5)
 RSA = st.tuples(st.integers(1, 2**32), st.integers(1, 2**256))
-P256 = st.tuples(st.integers(0, 2**256 - 1), st.integers(0, 2**256 - 1))
+P256 = st.binary(min_size=64, max_size=64)
 
 # name: values, how they are written, how they are read
 FORMATS = {
@@ -38,7 +38,7 @@ FORMATS = {
     "tags": (TAGS, boot_log.pack_tags, boot_log.read_tags),
     "rsa": (RSA, lambda pair: boot_log.pack_rsa(*pair), boot_log.read_rsa),
     "quote": (QUOTES, tpm.Quote.pack, tpm.read_quote),
-    "signature": (P256, lambda pair: tpm.pack_signature(*pair), tpm.read_signature),
+    "signature": (P256, tpm.pack_signature, tpm.read_signature),
     "evidence": (EVIDENCE, tpm.BootEvidence.pack, tpm.BootEvidence.unpack),
 }
 
@@ -63,8 +63,10 @@ def test_what_was_written_is_read_and_changed_bytes_are_read_or_refused(
 def test_pcrs_follow_from_the_order_of_events() -> None:
     one, two = (Event(4, 6, bytes([i]) * 32, b"") for i in (1, 2))
     step = hashlib.sha256(bytes(32) + one.digest).digest()
-    assert boot_log.replay([one, two]) == {4: hashlib.sha256(step + two.digest).digest()}
-    assert boot_log.replay([two, one]) != boot_log.replay([one, two])
+    value = hashlib.sha256(step + two.digest).digest()
+    assert boot_log.replay([one, two], [4]) == hashlib.sha256(value).digest()
+    assert boot_log.replay([one, two], [4, 5]) == hashlib.sha256(value + bytes(32)).digest()
+    assert boot_log.replay([two, one], [4]) != boot_log.replay([one, two], [4])
 
 
 def covered(pcr: int, kind: int, data: bytes) -> Event:
@@ -150,4 +152,12 @@ def test_data_that_the_digest_does_not_cover_is_refused(which: int) -> None:
     *start, last = events[which].data
     events[which] = events[which]._replace(data=bytes([*start, last ^ 1]))
     with pytest.raises(LayoutError):
+        boot_log.read_boot(events)
+
+
+@pytest.mark.parametrize("which", [i for i, e in enumerate(boot()) if e.kind == 4])
+def test_a_separator_that_says_something_else_is_refused(which: int) -> None:
+    events = boot()
+    events[which] = covered(events[which].pcr, boot_log.SEPARATOR, b"\xff" * 4)
+    with pytest.raises(LayoutError, match="not what it says"):
         boot_log.read_boot(events)

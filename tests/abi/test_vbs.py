@@ -118,10 +118,11 @@ def _put(offset: int, value: int) -> Callable[[bytes], bytes]:
         (_put(28, 2), UnknownVersion, "report version 2"),
         (_put(24 + 72 + 140, 8), Reserved, "EnclaveFlags"),
         (_put(24 + 224, 0), UnknownVersion, "type 0"),
-        (_put(24 + 228, 8), Truncated, "8 bytes"),
+        (_put(24 + 228, 8), Truncated, "ModuleIdentity is 100"),
+        (_put(24 + 228, 0), Truncated, "block of 0"),
         (_put(24 + 228, 106), Truncated, "ModuleIdentity is 100"),
         (_put(24 + 228, 127), Truncated, "odd"),
-        (_put(24 + 228, 2**31), Truncated, "says 2147483648"),
+        (_put(24 + 228, 2**31), Truncated, "block of 2147483648"),
     ],
 )
 def test_a_field_that_lies_is_named(

@@ -6,6 +6,7 @@ The quoting enclave and the platform are missing here: what they would sign is p
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from struct import pack
 from typing import NamedTuple
@@ -78,6 +79,7 @@ class QuotedPlatform:
     fmspc: bytes = FMSPC
     qe_isvsvn: int = 1
     name: str = "platform"
+    carries_certificates: bool = True
 
     def __post_init__(self) -> None:
         secret = self.name.encode()
@@ -121,10 +123,13 @@ class QuotedPlatform:
             "reportdata": bound + bytes(32),
         }
         report = sgx_body(**(given | qe))
-        chain = self.chain.encode() + b"\0"
+        kind, about = 5, self.chain.encode() + b"\0"
+        if not self.carries_certificates:
+            raw_tcb = self.cpusvn + pack("<H", self.pcesvn)
+            kind, about = 3, self.ppid + bytes(368) + raw_tcb + bytes(2)
         data = report + sign(self.pck, report)
         data += pack("<H", len(authentication_data)) + authentication_data
-        return data + pack("<HI", 5, len(chain)) + chain
+        return data + pack("<HI", kind, len(about)) + about
 
 
 class SimulatedQuote(NamedTuple):
@@ -184,3 +189,17 @@ def simulated_quotes() -> list[SimulatedQuote]:
     old = td_body(tee_tcb_svn=bytes([4, 0, 1]) + bytes(13))
     add("old TDX module", "OutOfDate", "00289", version=4, ca="platform", body=old)
     return found
+
+
+def what_counts(quote: bytes) -> list[int]:
+    """Positions of a quote's bytes that mean something to a verifier.
+
+    What does not: line ends in PEM, the root's certificate (a verifier has its own), the size of
+    the certificates, which can cut it off; for dcap-qvl the type of the outer certification data.
+    """
+    start = quote.index(b"-----BEGIN")
+    texts = [m.span() for m in re.finditer(rb"(?<=CERTIFICATE-----\n)[^-]+", quote)][:2]
+    coded = [i for a, b in texts for i in range(a, b) if quote[i] != ord("\n")]
+    outer_type = {3: 0, 4: 48 + 584, 5: 54 + 648}[quote[0]] + 4 + 64 + 64
+    ignored = {*range(start - 4, start)} | ({outer_type, outer_type + 1} if quote[0] > 3 else set())
+    return [i for i in range(start) if i not in ignored] + coded

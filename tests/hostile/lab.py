@@ -886,19 +886,27 @@ class Lab:
 
     # Scenarios that random steps would seldom hit
 
-    def quiet_vault(self) -> VaultOwner | None:
-        """A vault with a secret that nothing was done to."""
+    def quiet_vault(self, rng: Random) -> VaultOwner | None:
+        """A vault with a secret that nothing was done to: a new one, if there is none."""
         self.repair()
         for owner in self.owners:
             if isinstance(owner, VaultOwner) and owner.secret and not owner.lost:
                 usable = self.whole(owner) and not self.stuck(owner)
                 if usable and not self.affected(owner) and not self.damaged(owner):
                     return owner
-        return None
+        owner = self.fresh(rng, "vault")
+        if owner is not None:
+            self.call(rng, owner, "alone")  # it makes its secret
+        return owner if owner and owner.secret else None
+
+    def fresh(self, rng: Random, name: str):
+        """A new enclave of that program; None on a machine that has stopped."""
+        self.create(rng, name=name)
+        return None if self.dead else self.owners[-1]
 
     def rewind(self, rng: Random) -> None:
         """The bus puts the page of the tries back: refused, or accepted as it was."""
-        owner = self.quiet_vault()
+        owner = self.quiet_vault(rng)
         if owner is None or owner.tries <= 0:
             return
         self.log("rewind the tries of a vault")
@@ -923,7 +931,7 @@ class Lab:
 
     def spoil(self, rng: Random) -> None:
         """The bus changes one bit of a secret: refused, or one block of garbage."""
-        owner = self.quiet_vault()
+        owner = self.quiet_vault(rng)
         if owner is None or owner.tries <= 0:
             return
         self.log("spoil the secret of a vault")
@@ -948,7 +956,7 @@ class Lab:
 
     def misplace(self, rng: Random) -> None:
         """The host maps another page where a vault needs its own: the call must fail."""
-        owner = self.quiet_vault()
+        owner = self.quiet_vault(rng)
         if owner is None:
             return
         guest, thread = owner.guest, owner.enclave.program.threads[0]
@@ -957,7 +965,7 @@ class Lab:
         hpa, ordinary = self.somewhere(rng), self.platform.host.frames._next - PAGE
         other = rng.choice([o.guest.pages.get(offset, hpa) for o in self.owners])
         own = rng.choice(list(guest.pages.values()))
-        hpa = rng.choice([hpa, ordinary, other, own])
+        hpa = rng.choice([hpa, ordinary, ordinary, other, own])
         if rng.random() < 0.3:
             offset = tries
             hpa = self.unwanted(owner, guest.base + offset)
@@ -976,10 +984,10 @@ class Lab:
         self.repair()
         able = [o for o in self.owners if isinstance(o, CarelessOwner) and not o.lost]
         owner = next((o for o in able if self.whole(o) and not self.stuck(o)), None)
+        owner = owner or self.fresh(rng, "careless")
         if owner is None:
-            self.create(rng, name="careless")  # for the next time
             return
-        kind = rng.choice(["data", "outside", "read", "write", "code", "forged", "changed"])
+        kind = rng.choice("data outside read write code cpuid forged changed".split())
         self.log(f"misuse a careless program: {kind}")
         content = owner.forged_tcs() if kind in ("forged", "changed") else RETURNS
         answer = owner.call("put", content)
@@ -996,6 +1004,7 @@ class Lab:
             "read": ("peek", (tcs + 32,)),
             "write": ("poke", (tcs + 32, 0)),
             "code": ("poke", (address("look_up") & -8, 2**64 - 1)),
+            "cpuid": ("cpuid", (0,)),
             "forged": ("forged", ()),
             "changed": ("changed", ()),
         }[kind]
@@ -1024,7 +1033,7 @@ class Lab:
 
     def page_out(self, rng: Random) -> None:
         """A vault's page leaves the EPC, and comes back as it left last, or not at all."""
-        owner = self.quiet_vault()
+        owner = self.quiet_vault(rng)
         if owner is None:
             return
         guest, sgx = owner.guest, self.sgx

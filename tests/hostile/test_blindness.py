@@ -9,7 +9,7 @@ import pytest
 from hostile.lab import Lab
 from hostile.test_state_machine import STEPS
 
-SEQUENCES, LENGTH = 120, 60
+SEQUENCES, LENGTH = 40, 60
 CHECKS = {
     "PRM.ABORT_PAGE": "sgx-tme",
     "EPCM.ENCLAVEADDRESS": "sgx-tme",
@@ -19,7 +19,7 @@ CHECKS = {
     "EMODPR.MASK": "sgx-tme",
     "ELRANGE.EPC": "sgx-tme",
     "ELRANGE.FETCH": "sgx-mee",
-    "ENCLAVE.ILLEGAL_INSTRUCTION": "sgx-mee",
+    "ENCLAVE.ILLEGAL_INSTRUCTION": "sgx-tme",
     "AEX.SYNTHETIC_STATE": "sgx-tme",
     "AEX.CR2": "sgx-mee",
     "EENTER.TF": "sgx-tme",

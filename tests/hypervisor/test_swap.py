@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assembly import SSA_0, TCS_0, TCS_1, image, launch, leave, load_from, mov
+from bench import secs
 from tee_sim import Platform
 from tee_sim.abi.image import Image, ImagePage
 from tee_sim.abi.sgx import PageType
@@ -422,6 +423,18 @@ def test_a_version_array_that_was_taken_away_is_replaced() -> None:
     swap(guest).evict(guest, offset)
     assert swap(guest).disk[guest, offset].slot & -PAGE != array
     assert sha256(vault.release("1").secret).digest() == digest
+
+
+def test_a_page_that_somebody_put_in_a_version_arrays_place_is_left_alone() -> None:
+    host = platform(pages=40)
+    guest = launch(host, large(pages=4))
+    swap(guest).evict(guest, HEAP - guest.base)
+    array, *_ = swap(guest)._arrays
+    sgx = host.adversary.sgx
+    sgx.eremove(array)
+    sgx.ecreate(array, secs())
+    guest.close()
+    assert sgx.epcm(array).valid
 
 
 def test_a_page_that_cannot_be_written_out_is_the_end_of_its_enclave_and_of_no_other() -> None:

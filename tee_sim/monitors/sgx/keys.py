@@ -77,9 +77,9 @@ def egetkey(sgx: SGX, lp: LogicalProcessor) -> None:
 
     # Checks
     #GP, #PF: the operands, 512 and 16 bytes aligned to their size. #GP: reserved fields; KSS's
-    policy bits or CONFIGSVN without KSS. Then, error code in parentheses: ATTRIBUTES without the
-    key's capability (2); CPUSVN beyond the current one (32); ISVSVN or CONFIGSVN above the
-    enclave's (64); no such key (256).
+    policy bits or CONFIGSVN without KSS. Then, error code in parentheses: no such key (256);
+    ATTRIBUTES without the key's capability (2); CPUSVN beyond the current one (32); ISVSVN or
+    CONFIGSVN above the enclave's (64).
 
     # Transition
     The key is written; nothing else changes.

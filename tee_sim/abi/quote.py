@@ -1,0 +1,234 @@
+"""Quotes: SGX's and TDX's evidence for remote verifiers, versions 3, 4 and 5.
+
+::
+
+    header 48 | [v5: body type u16, size u32] | report body | length u32 | signature data
+
+    signature data, v3:      signature 64 | attestation key 64 | QE part
+    signature data, v4, v5:  signature 64 | attestation key 64 | type u16 = 6, size u32 | QE part
+    QE part:                 QE report 384 | its signature 64 | size u16, QE authentication data |
+                             type u16, size u32, certification data
+
+The attestation key signs header and body. The quoting enclave (QE), which made that key, says so in
+its own report; the platform's certified key (PCK) signs that one, and Intel certifies the PCK.
+
+Sources: Intel SGX ECDSA QuoteLibReference DCAP API, "Quote Format"; Intel TDX DCAP Quoting Library
+API, "Version 4" and "Version 5 Quote Format"; compared with Intel's verification library.
+Bytes after the end of a quote are ignored there, and so they are here.
+
+Simplified: ECDSA P-256 is the only kind of attestation key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Self, TypeAlias
+
+from tee_sim.abi.layout import Struct, at
+from tee_sim.abi.sgx import ReportBody
+from tee_sim.abi.tdx import TDReport10, TDReport15
+from tee_sim.errors import LayoutError, Truncated, UnknownVersion
+
+INTEL_QE_VENDOR: Final = bytes.fromhex("939A7233F79C4CA9940A0DB3957F0607")
+ECDSA_P256: Final = 2
+"""Header.attestation_key_type of an ECDSA key on the curve P-256."""
+SGX, TDX = 0, 0x81
+"""Header.tee_type."""
+PCK_CHAIN: Final = 5
+"""Type of certification data: the PCK certificate and its issuers, as PEM."""
+QE_REPORT_CERTIFICATION: Final = 6
+"""Type of certification data that wraps the QE part in versions 4 and 5."""
+OE_REPORT_REMOTE: Final = 2
+"""Type of an Open Enclave report that holds a quote."""
+
+Body: TypeAlias = ReportBody | TDReport10 | TDReport15
+BODY_TYPES: Final[dict[int, tuple[int, type[Body]]]] = {
+    1: (SGX, ReportBody),
+    2: (TDX, TDReport10),
+    3: (TDX, TDReport15),
+}
+"""Body type in version 5: the TEE that it belongs to, and the structure."""
+_BEFORE_V5: Final[dict[tuple[int, int], type[Body]]] = {
+    (3, SGX): ReportBody,
+    (4, SGX): ReportBody,
+    (4, TDX): TDReport10,
+}
+
+
+# fmt: off
+class Header(
+    Struct, size=48, source='Intel SGX ECDSA QuoteLibReference DCAP API, "Quote Header"'
+):
+    """What kind of quote follows."""
+
+    version:              int   = at(0,  2,  "3, 4 or 5")
+    attestation_key_type: int   = at(2,  2,  "2: ECDSA with P-256")
+    tee_type:             int   = at(4,  4,  "0: SGX, 0x81: TDX")
+    qe_svn:               int   = at(8,  2,  "security version of the quoting enclave (version 3)")
+    pce_svn:              int   = at(10, 2,  "security version of the PCE (version 3)")
+    qe_vendor_id:         bytes = at(12, 16, "who made the quoting enclave")
+    user_data:            bytes = at(28, 20, "the first 16 bytes identify the platform's QE")
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Quote:
+    """A quote, taken apart; nothing in it is verified.
+
+    Attributes:
+        header: what kind it is.
+        body_type: structure of the report body.
+        raw_body: the report body as it was signed.
+        signature: 64 bytes, r || s, by the attestation key, over `signed`.
+        attestation_key: 64 bytes, x || y.
+        qe_report: 384 bytes, the quoting enclave's own `ReportBody`.
+        qe_report_signature: 64 bytes, r || s, by the PCK, over ``qe_report``.
+        qe_auth_data: what the quoting enclave binds besides its key.
+        certification_type: 5: PEM; others leave it to the verifier to find the PCK certificate.
+        certification_data: PCK certificate chain, or what identifies the platform.
+    """
+
+    header: Header
+    body_type: type[Body]
+    raw_body: bytes
+    signature: bytes
+    attestation_key: bytes
+    qe_report: bytes
+    qe_report_signature: bytes
+    qe_auth_data: bytes
+    certification_type: int
+    certification_data: bytes
+
+    @property
+    def body(self) -> Body:
+        """The report body.
+
+        Raises:
+            LayoutError: it holds a bit that the structure reserves.
+        """
+        return self.body_type.unpack(self.raw_body)
+
+    @property
+    def signed(self) -> bytes:
+        """What the attestation key signs."""
+        head = self.header.pack()
+        if self.header.version == 5:
+            number = next(n for n, (_, kind) in BODY_TYPES.items() if kind is self.body_type)
+            head += number.to_bytes(2, "little") + len(self.raw_body).to_bytes(4, "little")
+        return head + self.raw_body
+
+    def pack(self) -> bytes:
+        """The bytes of this quote."""
+        part = self.qe_report + self.qe_report_signature + _sized(self.qe_auth_data, 2)
+        part += _typed(self.certification_type, self.certification_data)
+        if self.header.version > 3:
+            part = _typed(QE_REPORT_CERTIFICATION, part)
+        return self.signed + _sized(self.signature + self.attestation_key + part, 4)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """The quote at the start of ``data``.
+
+        Raises:
+            LayoutError: there is none.
+        """
+        return cls.take(data)[0]
+
+    @classmethod
+    def take(cls, data: bytes) -> tuple[Self, bytes]:
+        """The quote at the start of ``data``, and the bytes after it.
+
+        Raises:
+            LayoutError: there is no quote.
+        """
+        reader = _Reader(data, "quote")
+        header = Header.unpack(reader.take(Header.SIZE))
+        kind = _body_type(header, reader)
+        raw_body = reader.take(kind.SIZE)
+        auth = _Reader(reader.sized(4), "signature data")
+        signature, key = auth.take(64), auth.take(64)
+        part = auth
+        if header.version > 3:
+            if (wrapped := auth.number(2)) != QE_REPORT_CERTIFICATION:
+                raise UnknownVersion(f"certification data of type {wrapped}; only 6 is known")
+            part = _Reader(auth.sized(4), "QE report certification data")
+        qe_report, qe_signature = part.take(ReportBody.SIZE), part.take(64)
+        qe_auth_data, certification = part.sized(2), part.number(2)
+        certification_data = part.sized(4)
+        if auth.rest or part.rest:
+            raise Truncated("quote: bytes are left over in its signature data")
+        fields = (header, kind, raw_body, signature, key, qe_report, qe_signature)
+        return cls(*fields, qe_auth_data, certification, certification_data), reader.rest
+
+
+def unwrap(evidence: bytes) -> tuple[bytes, bytes]:
+    """The quote in a piece of evidence, and what Open Enclave's evidence holds besides.
+
+    Evidence is a quote; or a quote behind Open Enclave's report header (``oe_report_header_t``,
+    16 bytes), as `oe_get_report` makes it; or behind its evidence header
+    (``oe_attestation_header_t``, version 3, 32 bytes), followed by the custom claims, whose
+    SHA-256 is in the report data.
+
+    Source: openenclave/openenclave, ``internal/report.h`` and ``common/attest_plugin.h``.
+
+    Raises:
+        LayoutError: it is none of them.
+    """
+    reader = _Reader(evidence, "evidence")
+    if (version := reader.number(4)) == 1:
+        if (kind := reader.number(4)) != OE_REPORT_REMOTE:
+            raise UnknownVersion(f"Open Enclave report of type {kind}: it holds no quote")
+        return reader.sized(8), b""
+    if version != 3:
+        return evidence, b""
+    reader.take(16 + 4)  # the format's UUID, which the quote repeats; then alignment
+    data = reader.sized(8)
+    claims = Quote.take(data)[1]
+    return data[: len(data) - len(claims)], claims
+
+
+def _body_type(header: Header, reader: _Reader) -> type[Body]:
+    """The structure of the body that a header announces."""
+    if header.version != 5:
+        kind = _BEFORE_V5.get((header.version, header.tee_type))
+        if kind is None:
+            raise UnknownVersion(
+                f"no quote of version {header.version} for TEE type {header.tee_type:#x}"
+            )
+        return kind
+    number, size = reader.number(2), reader.number(4)
+    tee_type, kind = BODY_TYPES.get(number, (None, ReportBody))
+    if tee_type != header.tee_type:
+        raise UnknownVersion(f"no quote body of type {number} for TEE type {header.tee_type:#x}")
+    if size != kind.SIZE:
+        raise LayoutError(f"quote: {kind.__name__} is {kind.SIZE} bytes, not {size}")
+    return kind
+
+
+def _sized(data: bytes, width: int) -> bytes:
+    return len(data).to_bytes(width, "little") + data
+
+
+def _typed(number: int, data: bytes) -> bytes:
+    return number.to_bytes(2, "little") + _sized(data, 4)
+
+
+class _Reader:
+    """Takes bytes from the front of a buffer."""
+
+    def __init__(self, data: bytes, what: str) -> None:
+        if not isinstance(data, bytes):
+            raise LayoutError(f"{what}: {type(data).__name__}, not bytes")
+        self.rest, self._what = data, what
+
+    def take(self, size: int) -> bytes:
+        if size > len(self.rest):
+            raise Truncated(f"{self._what}: {len(self.rest)} bytes where {size} should be")
+        taken, self.rest = self.rest[:size], self.rest[size:]
+        return taken
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "little")
+
+    def sized(self, width: int) -> bytes:
+        return self.take(self.number(width))
