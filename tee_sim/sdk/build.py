@@ -24,7 +24,7 @@ from pathlib import Path
 
 from tee_sim.errors import BuildError, UsageError
 from tee_sim.sdk import codegen
-from tee_sim.sdk.sources import PROGRAMS, Sources, read, read_lf
+from tee_sim.sdk.sources import PROGRAMS, Config, Sources, read, read_lf
 
 GUEST = Path(__file__).resolve().parent / "guest"
 """The runtime's own sources."""
@@ -96,6 +96,11 @@ def build(program: Path | str, target: str = "sgx") -> bytes:
     with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
         _store(kept, elf)
     return elf
+
+
+def suits(config: Config, target: str) -> bool:
+    """Whether a program is meant for a target."""
+    return not config.needs or target in (config.needs, "none")
 
 
 def build_inputs(sources: Sources, target: str) -> dict[str, bytes]:
@@ -262,7 +267,7 @@ def main(arguments: list[str] | None = None) -> None:
         names += sorted(path.parent for path in PROGRAMS.glob("*/program.toml"))
     for name in names:
         sources = read(name)
-        for target in TARGETS:
+        for target in (t for t in TARGETS if suits(sources.config, t)):
             path = shipped(sources.directory, sources.config.name, target)
             path.write_bytes(build(name, target))
             print(f"{path}: {path.stat().st_size} bytes")
