@@ -157,7 +157,7 @@ def attach_debugger(host: Platform, victim: DeployedEnclave, digest: bytes) -> O
     """Read the secret of an enclave that was not made to be debugged."""
     enclave, place = _handle(victim).enclave, victim.address("vault_secret")
     try:
-        return judge(_vbs(host).debug_read(enclave, place, 32), digest)
+        return judge(_vbs(host).debug(enclave, place, 32), digest)
     except CallError as error:
         return refused(error)
 

@@ -20,9 +20,9 @@ from tee_sim.hypervisor.guest import ENCLAVE_BASE, Guest
 from tee_sim.machine.cpu import LogicalProcessor, Stop
 from tee_sim.machine.memory import AddressSpace
 from tee_sim.monitors.vbs import checks as rules
-from tee_sim.monitors.vbs import crossing, debugging, exceptions, sealing, services
+from tee_sim.monitors.vbs import crossing, exceptions, sealing, services
 from tee_sim.monitors.vbs.enclave import Enclave, ImageSignature, State
-from tee_sim.monitors.vbs.secure_kernel import GRANULE, SecureKernel
+from tee_sim.monitors.vbs.secure_kernel import GRANULE, SecureKernel, error
 from tee_sim.units import align_up
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ class VBSDriver:
         self.initialize_enclave = sk.initialize_enclave
         self.terminate_enclave = sk.terminate_enclave
         self.delete_enclave = sk.delete_enclave
-        self.debug_read = partial(debugging.debug_read, sk)
-        self.debug_write = partial(debugging.debug_write, sk)
+        self.debug = partial(services.debug, sk)
         # With the registers of a logical processor as they stand:
         self.call_enclave = partial(crossing.call_enclave, sk)
         self.resume = partial(exceptions.resume, sk)
@@ -139,12 +138,13 @@ class VBSGuest(Guest):
         base: int = ENCLAVE_BASE,
     ) -> None:
         image, signature = launch.image, launch.sigstruct
+        if not isinstance(signature, ImageSignature):
+            raise error("LoadEnclaveImage", "ERROR_INVALID_IMAGE_HASH", "it has no signature")
         super().__init__(host, image, base)
         self.driver = driver
         self.pagers.append(self._mirror)
         debug = launch.attributes is not None and bool(launch.attributes.flags.debug)
         info = CreateInfo(flags=CreateFlags(debug=debug), owner_id=launch.owner_id)
-        signed = signature if isinstance(signature, ImageSignature) else None
         given = list(pages or ())
         try:
             while len(given) < len(image.pages):
@@ -152,7 +152,7 @@ class VBSGuest(Guest):
             self.enclave = driver.create_enclave(
                 base, align_up(image.size, GRANULE), info, self.space, self._provide
             )
-            driver.load_enclave_image(self.enclave, image, signed, given, launch.name)
+            driver.load_enclave_image(self.enclave, image, signature, given, launch.name)
             for page, hpa in zip(image.pages, given, strict=True):
                 data = page.page_type == PageType.REG
                 gva, writable, executable = base + page.offset, page.w and data, page.x and data

@@ -58,6 +58,9 @@ class ImageSignature:
         return True
 
 
+NO_SIGNATURE = ImageSignature(EnclaveConfig(), bytes(32), b"", b"")
+
+
 def sign_image(config: EnclaveConfig, unique_id: bytes, key: RSAPrivateKey) -> ImageSignature:
     """Sign an image as its author."""
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -101,7 +104,7 @@ class Enclave:
         process: the page tables of the VTL0 process that it is in, in VTL0's memory.
         provide: asks VTL0 for the page of its process at a linear address; whether it is there.
         state: how far it has come.
-        signature: of its image, once that is loaded.
+        signature: of its image; `NO_SIGNATURE` before that is loaded.
         name: of its image.
         strict: it does not touch the memory of its process.
         threads: what InitializeEnclave made.
@@ -120,7 +123,7 @@ class Enclave:
     process: AddressSpace
     provide: Callable[[int], bool]
     state: State = State.CREATED
-    signature: ImageSignature | None = None
+    signature: ImageSignature = NO_SIGNATURE
     name: str = ""
     strict: bool = False
     threads: list[Thread] = field(default_factory=list)
@@ -146,5 +149,5 @@ class Enclave:
     @property
     def debug(self) -> bool:
         """Whether a debugger may look in: author and creator both have to say so."""
-        author = self.signature is not None and self.signature.config.policy_flags.debuggable
-        return bool(author and self.create.flags.debug)
+        policy = self.signature.config.policy_flags
+        return policy.debuggable and self.create.flags.debug

@@ -9,7 +9,6 @@ HMAC-SHA256); Windows documents neither. That the owner has to be the same is un
 from __future__ import annotations
 
 import hmac
-from dataclasses import replace
 from enum import IntEnum
 
 from cryptography.exceptions import InvalidTag
@@ -22,7 +21,7 @@ from tee_sim.monitors.vbs import checks as rules
 from tee_sim.monitors.vbs.enclave import Enclave
 from tee_sim.monitors.vbs.secure_kernel import SecureKernel, error
 
-SE_SIGNING_LEVEL_UNSIGNED, SE_SIGNING_LEVEL_AUTHENTICODE = 1, 4
+SE_SIGNING_LEVEL_AUTHENTICODE = 4
 ALLOW_FULL_DEBUG = 1
 """ENCLAVE_RUNTIME_POLICY_ALLOW_FULL_DEBUG: a debugged enclave may open it, too."""
 
@@ -46,6 +45,9 @@ SAME = {
 }
 """The parts of the identity that have to be the same."""
 
+VERSIONS = ("enclave_svn", "secure_kernel_svn")
+"""Those that may not be lower than when the data was sealed."""
+
 
 # fmt: off
 class BlobHead(Struct, size=192, source="ours: Windows does not document it"):
@@ -66,29 +68,18 @@ OVERHEAD = BlobHead.SIZE + TAG
 def identity(sk: SecureKernel, enclave: Enclave) -> EnclaveIdentity:
     """Who an enclave is: what its author signed, its owner, and what it runs on."""
     signature = enclave.signature
-    base = EnclaveIdentity(
+    return EnclaveIdentity(
         owner_id=enclave.create.owner_id,
-        unique_id=bytes(32),
-        author_id=bytes(32),
-        family_id=bytes(16),
-        image_id=bytes(16),
-        enclave_svn=0,
-        secure_kernel_svn=sk.svn,
-        platform_svn=sk.platform_svn,
-        flags=EnclaveFlags(full_debug_enabled=enclave.debug),
-        signing_level=SE_SIGNING_LEVEL_UNSIGNED,
-        enclave_type=ENCLAVE_TYPE_VBS,
-    )
-    if signature is None:
-        return base
-    return replace(
-        base,
         unique_id=signature.unique_id,
         author_id=signature.author_id,
         family_id=signature.config.family_id,
         image_id=signature.config.image_id,
         enclave_svn=signature.config.security_version,
+        secure_kernel_svn=sk.svn,
+        platform_svn=sk.platform_svn,
+        flags=EnclaveFlags(full_debug_enabled=enclave.debug),
         signing_level=SE_SIGNING_LEVEL_AUTHENTICODE,
+        enclave_type=ENCLAVE_TYPE_VBS,
     )
 
 
@@ -134,26 +125,16 @@ def unseal(sk: SecureKernel, enclave: Enclave, blob: bytes) -> bytes:
         refusal = error(call, "ERROR_DECRYPTION_FAILED", "it was changed, or sealed elsewhere")
         raise sk.checks.refuse(rules.SEAL_SECRET, refusal) from None
     mine, theirs = identity(sk, enclave), head.sealing_identity
+    other = any(getattr(mine, name) != getattr(theirs, name) for name in SAME[policy])
+    older = any(getattr(mine, name) < getattr(theirs, name) for name in VERSIONS)
+    spied = enclave.debug and not (
+        theirs.flags.full_debug_enabled or head.runtime_policy & ALLOW_FULL_DEBUG
+    )
     broken = (
-        (
-            rules.SEAL_IDENTITY,
-            denied,
-            any(getattr(mine, name) != getattr(theirs, name) for name in SAME[policy]),
-        ),
+        (rules.SEAL_IDENTITY, denied, other),
         (rules.SEAL_OWNER, denied, mine.owner_id != theirs.owner_id),
-        (
-            rules.SEAL_SVN,
-            "ERROR_REVISION_MISMATCH",
-            mine.enclave_svn < theirs.enclave_svn
-            or mine.secure_kernel_svn < theirs.secure_kernel_svn,
-        ),
-        (
-            rules.SEAL_DEBUG,
-            denied,
-            enclave.debug
-            and not theirs.flags.full_debug_enabled
-            and not head.runtime_policy & ALLOW_FULL_DEBUG,
-        ),
+        (rules.SEAL_SVN, "ERROR_REVISION_MISMATCH", older),
+        (rules.SEAL_DEBUG, denied, spied),
     )
     for check, code, wrong in broken:
         if wrong and sk.checks.on(check):

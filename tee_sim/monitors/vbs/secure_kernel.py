@@ -157,7 +157,7 @@ class SecureKernel:
         self,
         enclave: Enclave,
         image: Image,
-        signature: ImageSignature | None,
+        signature: ImageSignature,
         pages: Sequence[int],
         name: str = "image",
     ) -> None:
@@ -178,7 +178,7 @@ class SecureKernel:
         Args:
             enclave: from `create_enclave`.
             image: what to load.
-            signature: its author's; None for an image without one.
+            signature: its author's.
             pages: physical address of a page for each page of the image.
             name: of the module.
 
@@ -200,29 +200,28 @@ class SecureKernel:
             gva = enclave.base + page.offset
             enclave.space.map(gva, hpa, writable=writable, executable=executable)
         enclave.signature, enclave.name, enclave.state = signature, name, State.LOADED
-        if signature is not None:
-            enclave.strict = bool(signature.config.policy_flags.strict_memory)
+        enclave.strict = signature.config.policy_flags.strict_memory
 
     def _check_pages(self, pages: Sequence[int]) -> None:
         call, end = "LoadEnclaveImage", self.hypervisor.machine.dram.size
         if not all(is_aligned(page) and 0 <= page < end for page in pages):
             raise error(call, "ERROR_INVALID_ADDRESS", "pages of this memory, please")
-        taken = [page for page in pages if not self.hypervisor.is_open(page)]
-        if (taken or len(set(pages)) < len(pages)) and self.checks.on(rules.PAGE_IN_USE):
+        taken = not all(self.hypervisor.is_open(page) for page in pages)
+        taken = taken or len(set(pages)) < len(pages)
+        if taken and self.checks.on(rules.PAGE_IN_USE):
             self._refuse(rules.PAGE_IN_USE, call, "ERROR_INVALID_ADDRESS", "it is in use in VTL1")
 
-    def _check_signature(self, image: Image, signature: ImageSignature | None) -> None:
+    def _check_signature(self, image: Image, signature: ImageSignature) -> None:
         call, code = "LoadEnclaveImage", "ERROR_INVALID_IMAGE_HASH"
-        signed = signature is not None and signature.holds()
-        if not (signature and signed and signature.unique_id == measure(image)) and self.checks.on(
-            rules.IMAGE_SIGNATURE
-        ):
-            why = "the image is not the one that was signed" if signed else "no valid signature"
+        config, why = signature.config, ""
+        if not signature.holds():
+            why = "no valid signature"
+        elif signature.unique_id != measure(image):
+            why = "the image is not the one that was signed"
+        if why and self.checks.on(rules.IMAGE_SIGNATURE):
             self._refuse(rules.IMAGE_SIGNATURE, call, code, why)
-        if signature is None or not self.checks.on(rules.REVOKED_IMAGE):
-            return
-        config = signature.config
-        if config.image_id == RETIRED_IMAGE_ID and config.security_version < FIRST_GOOD_SVN:
+        retired = config.image_id == RETIRED_IMAGE_ID and config.security_version < FIRST_GOOD_SVN
+        if retired and self.checks.on(rules.REVOKED_IMAGE):
             why = f"version {config.security_version} of this image has a known hole"
             self._refuse(rules.REVOKED_IMAGE, call, code, why)
 

@@ -180,6 +180,24 @@ def restrict_containing_process_access(
         crossing.unmirror(sk, enclave, gva)
 
 
+def debug(
+    sk: SecureKernel, enclave: Enclave, gva: int, size: int, data: bytes | None = None
+) -> bytes:
+    """What a debugger in VTL0 reads; with ``data``, which has ``size`` bytes, what it overwrites.
+
+    # Checks
+    Author and creator allow it (SK.DEBUG_POLICY).
+    """
+    if not enclave.debug and sk.checks.on(rules.DEBUG_POLICY):
+        why = "the enclave was not made to be debugged"
+        refusal = error("ReadProcessMemory", "ERROR_ACCESS_DENIED", why)
+        raise sk.checks.refuse(rules.DEBUG_POLICY, refusal)
+    found = inside(sk, enclave, gva, size)
+    if data is not None:
+        store(sk, enclave, gva, data)
+    return found
+
+
 def _get_information(sk: SecureKernel, enclave: Enclave, to: int, *_unused: int) -> None:
     """EnclaveGetEnclaveInformation: the identity alone."""
     store(sk, enclave, to, sealing.identity(sk, enclave).pack())

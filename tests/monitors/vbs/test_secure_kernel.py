@@ -192,7 +192,7 @@ def test_any_calls_of_vtl0_in_any_order_harm_nobody_else(seed: int) -> None:
         lambda: vbs.interrupt(lp, None) if lp.context else None,
         lambda: len(known) > 1 and vbs.resume(known[-1], lp),
         lambda: len(known) > 1 and vbs.deliver(known[-1], lp, [0] * 20),
-        lambda: vbs.debug_read(known[0], known[0].base, 8) and pytest.fail("read"),
+        lambda: vbs.debug(known[0], known[0].base, 8) and pytest.fail("read"),
         lambda: vbs.modify_vtl_protection_mask([rng.choice([*known[0].pages.values()])], 7),
         lambda: vbs.terminate_enclave(known[-1]) if len(known) > 1 else None,
         lambda: vbs.delete_enclave(known[-1]) if len(known) > 1 else None,
@@ -318,11 +318,11 @@ def test_a_debugger_needs_both_author_and_creator(author: bool, creator: bool) -
     digest, enclave = victim.make_secret("1"), guest(victim).enclave
 
     def read() -> bytes:
-        return driver(host).debug_read(enclave, victim.address("vault_secret"), 32)
+        return driver(host).debug(enclave, victim.address("vault_secret"), 32)
 
     if author and creator:
         assert sha256(read()).digest() == digest
-        driver(host).debug_write(enclave, victim.address("vault_tries"), b"\x63")
+        driver(host).debug(enclave, victim.address("vault_tries"), 1, b"\x63")
         assert victim.tries_left() == 99
     else:
         assert refused(read) == "ERROR_ACCESS_DENIED"
