@@ -211,8 +211,11 @@ class VBSGuest(Guest):
 
     def close(self) -> None:
         """Terminate and delete the enclave; its pages are ordinary memory again."""
-        enclave, boots = getattr(self, "enclave", None), self.host.machine.boots
-        if enclave is not None and enclave.state != State.DELETED and self._boot == boots:
+        enclave = getattr(self, "enclave", None)
+        if enclave is not None and self._boot != self.host.machine.boots:
+            self._borrowed += enclave.pages.values()  # nobody protects them any more
+            enclave.pages.clear()
+        elif enclave is not None and enclave.state != State.DELETED:
             for lp in self.host.machine.mmu.processors:
                 self.driver.abandon(enclave, lp)
             self.driver.terminate_enclave(enclave)

@@ -122,8 +122,8 @@ def unseal(sk: SecureKernel, enclave: Enclave, blob: bytes) -> bytes:
     except (LayoutError, ValueError):
         raise error(call, "ERROR_DECRYPTION_FAILED", "that is no blob") from None
     except InvalidTag:
-        refusal = error(call, "ERROR_DECRYPTION_FAILED", "it was changed, or sealed elsewhere")
-        raise sk.checks.refuse(rules.SEAL_SECRET, refusal) from None
+        why = "it was changed, or sealed elsewhere"
+        sk.refuse(rules.SEAL_SECRET, call, "ERROR_DECRYPTION_FAILED", why)
     mine, theirs = identity(sk, enclave), head.sealing_identity
     other = any(getattr(mine, name) != getattr(theirs, name) for name in SAME[policy])
     older = any(getattr(mine, name) < getattr(theirs, name) for name in VERSIONS)
@@ -138,7 +138,7 @@ def unseal(sk: SecureKernel, enclave: Enclave, blob: bytes) -> bytes:
     )
     for check, code, wrong in broken:
         if wrong and sk.checks.on(check):
-            raise sk.checks.refuse(check, error(call, code, check.title.lower()))
+            sk.refuse(check, call, code, check.title.lower())
     return data
 
 

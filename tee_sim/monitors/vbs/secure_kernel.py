@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Sequence
+from typing import NoReturn
 
 from tee_sim.abi.image import Image, measure
 from tee_sim.abi.sgx import TCS, PageType
@@ -209,7 +210,7 @@ class SecureKernel:
         taken = not all(self.hypervisor.is_open(page) for page in pages)
         taken = taken or len(set(pages)) < len(pages)
         if taken and self.checks.on(rules.PAGE_IN_USE):
-            self._refuse(rules.PAGE_IN_USE, call, "ERROR_INVALID_ADDRESS", "it is in use in VTL1")
+            self.refuse(rules.PAGE_IN_USE, call, "ERROR_INVALID_ADDRESS", "it is in use in VTL1")
 
     def _check_signature(self, image: Image, signature: ImageSignature) -> None:
         call, code = "LoadEnclaveImage", "ERROR_INVALID_IMAGE_HASH"
@@ -219,11 +220,11 @@ class SecureKernel:
         elif signature.unique_id != measure(image):
             why = "the image is not the one that was signed"
         if why and self.checks.on(rules.IMAGE_SIGNATURE):
-            self._refuse(rules.IMAGE_SIGNATURE, call, code, why)
+            self.refuse(rules.IMAGE_SIGNATURE, call, code, why)
         retired = config.image_id == RETIRED_IMAGE_ID and config.security_version < FIRST_GOOD_SVN
         if retired and self.checks.on(rules.REVOKED_IMAGE):
             why = f"version {config.security_version} of this image has a known hole"
-            self._refuse(rules.REVOKED_IMAGE, call, code, why)
+            self.refuse(rules.REVOKED_IMAGE, call, code, why)
 
     def initialize_enclave(self, enclave: Enclave, image: Image, info: InitInfo) -> None:
         """InitializeEnclave: make the threads; nothing can be loaded any more.
@@ -270,7 +271,7 @@ class SecureKernel:
         if enclave.inside and self.checks.on(rules.TERMINATED):
             why = f"{len(enclave.inside)} threads are inside"
             call = "DeleteEnclave"
-            self._refuse(rules.TERMINATED, call, "ERROR_ENCLAVE_NOT_TERMINATED", why)
+            self.refuse(rules.TERMINATED, call, "ERROR_ENCLAVE_NOT_TERMINATED", why)
         pages = list(enclave.pages.values())
         if self.checks.on(rules.SCRUB):
             for hpa in pages:
@@ -281,6 +282,7 @@ class SecureKernel:
             for thread in enclave.threads:
                 self.frames.give(thread.context_hpa)
         enclave.pages.clear()
+        enclave.mirrored.clear()
         enclave.state = State.DELETED
         self.enclaves.remove(enclave)
         self._protect(pages, ALL)
@@ -295,8 +297,9 @@ class SecureKernel:
     def _protect(self, pages: Sequence[int], rights: int) -> None:
         self.hypervisor.modify_vtl_protection_mask(1, pages, rights)
 
-    def _refuse(self, check: Check, call: str, code: str, why: str) -> None:
-        raise self.checks.refuse(check, error(call, code, why))
+    def refuse(self, check: Check, call: str, status: str, why: str) -> NoReturn:
+        """Fail a call because of a check."""
+        raise self.checks.refuse(check, error(call, status, why)) from None
 
 
 def error(call: str, status: str, why: str) -> VBSError:

@@ -87,7 +87,7 @@ def inside(sk: SecureKernel, enclave: Enclave, gva: int, size: int, write: bool 
     """
     if size > MOST or not enclave.encloses(gva, size):
         raise error("SYSCALL", "ERROR_INVALID_ADDRESS", f"{gva:#x} is not the enclave's")
-    pieces = _pieces(enclave, gva, size, lambda page: enclave.space.entry(page), write)
+    pieces = _pieces(enclave, gva, size, enclave.space.entry, write)
     return b"".join(sk.hypervisor.machine.cache.read(*piece) for piece in pieces)
 
 
@@ -123,16 +123,14 @@ def _pieces(
     return found
 
 
-def _unsecure(
+def _outside(
     sk: SecureKernel, enclave: Enclave, gva: int, size: int, write: bool
 ) -> list[tuple[int, int]]:
     """Physical ranges of memory of the process, for the copy services."""
     if not enclave.excludes(gva, size):
         if sk.checks.on(rules.UNSECURE_RANGE):
             why = f"{gva:#x} is not ordinary memory"
-            raise sk.checks.refuse(
-                rules.UNSECURE_RANGE, error("EnclaveCopy", "ERROR_INVALID_ADDRESS", why)
-            )
+            sk.refuse(rules.UNSECURE_RANGE, "EnclaveCopy", "ERROR_INVALID_ADDRESS", why)
         return _pieces(enclave, gva, size, enclave.space.entry, write)
 
     def entry_of(page: int) -> int | None:
@@ -145,7 +143,7 @@ def _unsecure(
 
 
 def copy_into_enclave(
-    sk: SecureKernel, enclave: Enclave, to: int, unsecure: int, size: int, _unused: int
+    sk: SecureKernel, enclave: Enclave, to: int, outside: int, size: int, _unused: int
 ) -> None:
     """EnclaveCopyIntoEnclave: read memory of the process once; also where it is off limits.
 
@@ -153,17 +151,17 @@ def copy_into_enclave(
     The target lies inside, the source outside (SK.UNSECURE_RANGE) and is VTL0's (SK.VTL0_PAGE).
     """
     inside(sk, enclave, to, size, write=True)
-    pieces = _unsecure(sk, enclave, unsecure, size, write=False)
+    pieces = _outside(sk, enclave, outside, size, write=False)
     data = b"".join(sk.hypervisor.machine.cache.read(*piece) for piece in pieces)
     store(sk, enclave, to, data)
 
 
 def copy_out_of_enclave(
-    sk: SecureKernel, enclave: Enclave, unsecure: int, source: int, size: int, _unused: int
+    sk: SecureKernel, enclave: Enclave, outside: int, source: int, size: int, _unused: int
 ) -> None:
     """EnclaveCopyOutOfEnclave: the reverse. Checks as `copy_into_enclave`."""
     data = inside(sk, enclave, source, size)
-    _write(sk, _unsecure(sk, enclave, unsecure, size, write=True), data)
+    _write(sk, _outside(sk, enclave, outside, size, write=True), data)
 
 
 def restrict_containing_process_access(
@@ -190,8 +188,7 @@ def debug(
     """
     if not enclave.debug and sk.checks.on(rules.DEBUG_POLICY):
         why = "the enclave was not made to be debugged"
-        refusal = error("ReadProcessMemory", "ERROR_ACCESS_DENIED", why)
-        raise sk.checks.refuse(rules.DEBUG_POLICY, refusal)
+        sk.refuse(rules.DEBUG_POLICY, "ReadProcessMemory", "ERROR_ACCESS_DENIED", why)
     found = inside(sk, enclave, gva, size)
     if data is not None:
         store(sk, enclave, gva, data)
@@ -247,8 +244,8 @@ def _verify_report(sk: SecureKernel, enclave: Enclave, at: int, size: int, *_unu
         raise error(call, "ERROR_INVALID_PARAMETER", "that is no report") from None
     except InvalidSignature:
         if sk.checks.on(rules.REPORT_SIGNATURE):
-            refusal = error(call, "ERROR_ACCESS_DENIED", "no report of this machine")
-            raise sk.checks.refuse(rules.REPORT_SIGNATURE, refusal) from None
+            why = "no report of this machine"
+            sk.refuse(rules.REPORT_SIGNATURE, call, "ERROR_ACCESS_DENIED", why)
 
 
 _HANDLERS: dict[int, Callable[[SecureKernel, Enclave, int, int, int, int], None]] = {

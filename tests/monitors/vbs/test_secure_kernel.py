@@ -144,12 +144,15 @@ def test_an_enclave_that_was_terminated_goes_no_further() -> None:
 
 def test_what_a_power_cut_leaves_is_an_empty_secure_kernel() -> None:
     host = platform()
+    left = host.host.frames.left
     victim = host.create_enclave("vault")
     victim.make_secret("1")
     before = driver(host).event_log
     host.machine.power_cut()
     assert victim.lost
     victim.close()
+    victim.close()
+    assert host.host.frames.left == left
     assert driver(host)._sk.enclaves == []
     assert driver(host).event_log == before
     assert host.create_enclave("vault").tries_left() == 0
