@@ -40,7 +40,7 @@ class VBSDriver:
     """
 
     def __init__(self, sk: SecureKernel) -> None:
-        self._sk = sk
+        self._sk = sk  # VTL0 has no way to it but these calls; the processor does the rest
         self.checks, self.tpm = sk.checks, sk.tpm
         self.modify_vtl_protection_mask = partial(sk.hypervisor.modify_vtl_protection_mask, 0)
         self.create_enclave = sk.create_enclave
@@ -52,13 +52,6 @@ class VBSDriver:
         # With the registers of a logical processor as they stand:
         self.call_enclave = partial(crossing.call_enclave, sk)
         self.resume = partial(exceptions.resume, sk)
-        self.deliver = partial(exceptions.deliver, sk)
-        self.syscall = partial(services.syscall, sk)
-        self.interrupt = partial(crossing.interrupt, sk)
-        self.abandon = partial(crossing.abandon, sk)
-        self.preempts = partial(crossing.preempts, sk)
-        self.mirror = partial(crossing.mirror, sk)
-        self.unmirror = partial(crossing.unmirror, sk)
 
     @property
     def event_log(self) -> bytes:
@@ -101,7 +94,7 @@ class ProcessSpace(AddressSpace):
         self._note(gva)
         super().set_entry(gva, value)
         if self.guest is not None:
-            self.guest.driver.unmirror(self.guest.enclave, gva)
+            crossing.unmirror(self.guest.driver._sk, self.guest.enclave, gva)
 
     def _note(self, gva: int) -> None:
         """Say that an entry for the enclave's range is one that nobody walks."""
@@ -176,7 +169,7 @@ class VBSGuest(Guest):
         return ProcessSpace(self.host.machine, self.host.frames)
 
     def _preempts(self) -> int | None:
-        return self.driver.preempts(self.timer)
+        return crossing.preempts(self.driver._sk, self.timer)
 
     def _provide(self, gva: int) -> bool:
         """The secure kernel asks for a page of the process."""
@@ -184,7 +177,7 @@ class VBSGuest(Guest):
         return any(pager(fault) for pager in self.pagers if pager != self._mirror)
 
     def _mirror(self, fault: PageFault) -> bool:
-        return self.driver.mirror(self.enclave, fault)
+        return crossing.mirror(self.driver._sk, self.enclave, fault)
 
     def _start(self, lp: LogicalProcessor, tcs_offset: int, registers: list[int]) -> None:
         self.driver.call_enclave(self.enclave, lp, self.tcs_offsets.index(tcs_offset), registers)
@@ -192,10 +185,10 @@ class VBSGuest(Guest):
     def _left(self, lp: LogicalProcessor, stop: Stop) -> bool:
         if stop.kind == "enclu":
             raise InvalidOpcode("ENCLU does not exist on this processor")
-        return self.driver.syscall(lp)
+        return services.syscall(self.driver._sk, lp)
 
     def _exit(self, lp: LogicalProcessor, event: Fault | None) -> Fault | None:
-        return self.driver.interrupt(lp, event)
+        return crossing.interrupt(self.driver._sk, lp, event)
 
     def _resume(self, lp: LogicalProcessor) -> None:
         self.driver.resume(self.enclave, lp)
@@ -204,10 +197,10 @@ class VBSGuest(Guest):
         if self.exception_call is None:
             return False
         registers = self._arguments(self.exception_call[0], 0, {})
-        return self.driver.deliver(self.enclave, lp, registers)
+        return exceptions.deliver(self.driver._sk, self.enclave, lp, registers)
 
     def _forget(self, lp: LogicalProcessor) -> None:
-        self.driver.abandon(self.enclave, lp)
+        crossing.abandon(self.driver._sk, self.enclave, lp)
 
     def close(self) -> None:
         """Terminate and delete the enclave; its pages are ordinary memory again."""
@@ -217,7 +210,7 @@ class VBSGuest(Guest):
             enclave.pages.clear()
         elif enclave is not None and enclave.state != State.DELETED:
             for lp in self.host.machine.mmu.processors:
-                self.driver.abandon(enclave, lp)
+                crossing.abandon(self.driver._sk, enclave, lp)
             self.driver.terminate_enclave(enclave)
             self._borrowed += self.driver.delete_enclave(enclave)
         super().close()

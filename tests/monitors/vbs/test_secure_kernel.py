@@ -30,6 +30,7 @@ from tee_sim.errors import (
 from tee_sim.hypervisor.guest import ARENA_BASE
 from tee_sim.hypervisor.vbs import VBSDriver, VBSGuest
 from tee_sim.machine.registers import R10, RAX, RDI, RDX, RSI
+from tee_sim.monitors.vbs import crossing, exceptions, services
 from tee_sim.monitors.vbs.enclave import ImageSignature
 from tee_sim.monitors.vbs.secure_kernel import ERRORS
 from tee_sim.monitors.vbs.services import Call
@@ -192,9 +193,9 @@ def test_any_calls_of_vtl0_in_any_order_harm_nobody_else(seed: int) -> None:
             some(), image, InitInfo(length=8, thread_count=rng.randrange(6))
         ),
         lambda: len(known) > 1 and enter(known[-1]),
-        lambda: vbs.interrupt(lp, None) if lp.context else None,
+        lambda: crossing.interrupt(vbs._sk, lp, None) if lp.context else None,
         lambda: len(known) > 1 and vbs.resume(known[-1], lp),
-        lambda: len(known) > 1 and vbs.deliver(known[-1], lp, [0] * 20),
+        lambda: len(known) > 1 and exceptions.deliver(vbs._sk, known[-1], lp, [0] * 20),
         lambda: vbs.debug(known[0], known[0].base, 8) and pytest.fail("read"),
         lambda: vbs.modify_vtl_protection_mask([rng.choice([*known[0].pages.values()])], 7),
         lambda: vbs.terminate_enclave(known[-1]) if len(known) > 1 else None,
@@ -261,7 +262,7 @@ def answer(enclave: DeployedEnclave, call: int, *arguments: int) -> int:
     registers[RDI], registers[RSI], registers[RDX], registers[R10] = padded[:4]
     lp.set_registers(registers)
     try:
-        vbs.syscall(lp)
+        services.syscall(vbs._sk, lp)
         return lp.register(RAX)
     finally:
         inner.inside.clear()
