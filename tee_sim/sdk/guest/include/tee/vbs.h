@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "openenclave/bits/report.h"
 #include "openenclave/bits/result.h"
 
 #ifdef __cplusplus
@@ -44,6 +45,9 @@ typedef struct {
 
 /* Bytes that sealed data has more than its plaintext. */
 #define VBS_SEAL_OVERHEAD 208
+
+/* proof_vbs.c: what a report says, whether it is true or not. */
+void tee_vbs_parse(const uint8_t* proof, size_t size, oe_report_t* said);
 
 oe_result_t tee_vbs(uint64_t call, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 
