@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from tee_sim import Platform
+from tee_sim.abi.image import measure
 from tee_sim.attest.results import AttestationResult
 from tee_sim.attest.tpm_endorser import TPMVendor
 from tee_sim.attest.vbs import ReferenceValues, verify_vbs
+from tee_sim.attester import evidence_of
 from tee_sim.errors import EcallFailed
 from tee_sim.monitors.vbs.secure_kernel import boot_components
 from tee_sim.units import MIB
@@ -100,3 +102,17 @@ def test_a_changed_report_is_refused_inside_and_by_the_verifier() -> None:
     for size in (0, 16, 200, len(whole) - 1):
         with pytest.raises(EcallFailed):
             notary.check(whole[:size], size)
+
+
+def test_one_program_gives_evidence_in_open_enclaves_form_on_every_tee() -> None:
+    attested = platform().create_enclave("attested")
+    evidence = evidence_of(attested, NONCE)
+    said = attested.verify(evidence, len(evidence), bytes(24))
+    assert said.unique_id == measure(attested.program.image)
+    assert said.custom_claims.startswith(NONCE)
+    assert int.from_bytes(said.attributes, "little") == 2, "remote, and not debugged"
+    for at in (25, 200, len(evidence) - 1):
+        changed = bytearray(evidence)
+        changed[at] ^= 1
+        with pytest.raises(EcallFailed):
+            attested.verify(bytes(changed), len(changed), bytes(24))
