@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.cmac import CMAC
@@ -37,8 +37,8 @@ DATA, OUTPUT = ENCLAVE_BASE + PAGE, ENCLAVE_BASE + PAGE + 0x400
 # Sealed state
 
 
-def _reopen(
-    host: Platform, state: bytes, check: str = "", program: Program | None = None
+def reopen(
+    host: Platform, state: bytes, check: str = "", program: Program | None = None, **how: Any
 ) -> Outcome:
     """Launch a program (the card itself if none is named) and have it open a sealed state.
 
@@ -47,8 +47,9 @@ def _reopen(
         state: what was sealed.
         check: what gives the opener another key, where no leaf refuses.
         program: the opener.
+        how: how it is created.
     """
-    card = host.create_enclave(program or "sealed_counter")
+    card = host.create_enclave(program or "sealed_counter", **how)
     result = restore(card, state)
     if result == "OE_OK" and card.uses_left() == USES:
         return Outcome("succeeds", f"the sealed state is open: {USES} uses")
@@ -74,7 +75,7 @@ def another_version(program: Program) -> Program:
 def another_processor(host: Platform) -> Outcome:
     """Copy the disk of another server of the same make, and the program, to this one."""
     _, disk = new_card(Platform(host.tee.name, seed=None, without=host.checks.without))
-    return _reopen(host, disk[0], "EGETKEY.FUSES")
+    return reopen(host, disk[0], "EGETKEY.FUSES")
 
 
 @proof(
@@ -88,7 +89,7 @@ def another_processor(host: Platform) -> Outcome:
 def another_program(host: Platform, _card: object, disk: list[bytes]) -> Outcome:
     """Give what a program sealed for itself to another one that the same author signed."""
     other = another_version(load_program("sealed_counter", host.tee.target))
-    return _reopen(host, disk[0], "EGETKEY.MRENCLAVE", other)
+    return reopen(host, disk[0], "EGETKEY.MRENCLAVE", other)
 
 
 @proof(
@@ -107,7 +108,7 @@ def another_author(host: Platform, _card: object, disk: list[bytes]) -> Outcome:
         return replace(launch, sigstruct=signed)
 
     with host.adversary.tampering(sign_it):
-        return _reopen(host, disk[0], "EGETKEY.MRSIGNER")
+        return reopen(host, disk[0], "EGETKEY.MRSIGNER")
 
 
 @attack(
@@ -121,7 +122,7 @@ def another_author(host: Platform, _card: object, disk: list[bytes]) -> Outcome:
 def older_processor(host: Platform) -> Outcome:
     """Start the server again without the update with which the state was sealed."""
     _, disk = new_card(Platform(host.tee.name, patch_level=1, without=host.checks.without))
-    return _reopen(host, disk[0])
+    return reopen(host, disk[0])
 
 
 @proof(
@@ -134,7 +135,7 @@ def older_processor(host: Platform) -> Outcome:
 )
 def older_version(host: Platform, _card: object, disk: list[bytes]) -> Outcome:
     """Start the version that its author replaced, and signed as an older one."""
-    return _reopen(host, disk[0])
+    return reopen(host, disk[0])
 
 
 # Enclaves of the attacker's own: a page of code, a page of data, one thread

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from hashlib import sha256
 from struct import pack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tee_sim.abi.image import Identity
 from tee_sim.attacks import code
-from tee_sim.attacks.outcome import Outcome, nothing, refused, stopped, vault
+from tee_sim.attacks.outcome import Attack, Outcome, Stage, nothing, refused, stopped, vault
+from tee_sim.attacks.proofs_keys import reopen
 from tee_sim.attacks.proofs_memory import FORGED_TRIES, LOOT, judge, proof
 from tee_sim.attacks.registers_at_exit import fresh_vault
-from tee_sim.attacks.rollback_sealed_state import USES, new_card, restore
+from tee_sim.attacks.rollback_sealed_state import new_card
 from tee_sim.errors import CallError, EcallFailed, EnclaveLost, Fault
 from tee_sim.hypervisor.honest import Launch
 from tee_sim.hypervisor.vbs import VBSGuest
@@ -23,18 +26,28 @@ if TYPE_CHECKING:
     from tee_sim.hypervisor.vbs import VBSDriver
     from tee_sim.platform import DeployedEnclave, Platform
 
-VBS = ("vbs",)
-OWNERS = b"one customer".ljust(32), b"another customer".ljust(32)
+
+def vbs_proof(
+    title: str, reference: str, stage: Stage, check: str
+) -> Callable[[Callable[..., Outcome]], Attack]:
+    """Declare the function below as a proof on VBS, in which a refusal is the end."""
+
+    def declare(script: Callable[..., Outcome]) -> Attack:
+        @wraps(script)
+        def guarded(host: Platform, *arguments: Any) -> Outcome:
+            try:
+                return script(host, *arguments)
+            except (CallError, EnclaveLost) as error:
+                return refused(error)
+
+        return proof(title, reference, stage, check, only=("vbs",))(guarded)
+
+    return declare
 
 
 def _vbs(host: Platform) -> VBSDriver:
     assert host.adversary.vbs is not None, "a VBS attack"
     return host.adversary.vbs
-
-
-def _handle(victim: DeployedEnclave) -> VBSGuest:
-    assert isinstance(victim.guest, VBSGuest), "a VBS attack"
-    return victim.guest
 
 
 def _spy(host: Platform, pages: dict[str, int] | None = None) -> tuple[VBSGuest, Enclave, int]:
@@ -57,18 +70,15 @@ def _peek(enclave: Enclave, gva: int) -> bytes:
     return pack("<4Q", *(enclave.peek(gva + at) for at in range(0, 32, 8)))
 
 
-@proof("Open a page by a hypercall", "TLFS", vault, "VTL.PROTECTION_MASK", only=VBS)
+@vbs_proof("Open a page by a hypercall", "TLFS", vault, "VTL.PROTECTION_MASK")
 def hypercall(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Ask the hypervisor for all rights to the page of the secret, as VTL1 would."""
     place = victim.physical("vault_secret")
-    try:
-        _vbs(host).modify_vtl_protection_mask([place & -PAGE], 7)
-    except CallError as error:
-        return refused(error)
+    _vbs(host).modify_vtl_protection_mask([place & -PAGE], 7)
     return judge(host.adversary.read(place, 32), digest)
 
 
-@proof("Read by an old translation", "TLFS", nothing, "VTL.TLB_FLUSH", only=VBS)
+@vbs_proof("Read by an old translation", "TLFS", nothing, "VTL.TLB_FLUSH")
 def old_translation(host: Platform) -> Outcome:
     """Use an ordinary page, so that a processor knows it; give it to a vault, and use it again."""
     page = host.host.frames.take()
@@ -90,27 +100,21 @@ def old_translation(host: Platform) -> Outcome:
     return judge(guest.read(LOOT + PAGE, 32), digest)
 
 
-@proof("Give one page to two enclaves", "LoadEnclaveImage", fresh_vault, "SK.PAGE_IN_USE", only=VBS)
+@vbs_proof("Give one page to two enclaves", "LoadEnclaveImage", fresh_vault, "SK.PAGE_IN_USE")
 def shared_page(host: Platform, victim: DeployedEnclave) -> Outcome:
     """Give the page where the vault will make its secret to an enclave of the host's own, too."""
     page = victim.physical("vault_secret") & -PAGE
-    try:
-        _guest, spy, place = _spy(host, {"careless_page": page})
-    except CallError as error:
-        return refused(error)
+    _guest, spy, place = _spy(host, {"careless_page": page})
     digest = victim.make_secret("2718")
     return judge(_peek(spy, place), digest)
 
 
-@proof("Lend a page of VTL1", "confused deputy", vault, "SK.VTL0_PAGE", only=VBS)
+@vbs_proof("Lend a page of VTL1", "confused deputy", vault, "SK.VTL0_PAGE")
 def lent_secret(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Map the vault's page as ordinary memory of another process, and have an enclave read that."""
     guest, spy, _place = _spy(host)
     guest.space.map(LOOT, victim.physical("vault_secret") & -PAGE)
-    try:
-        return judge(_peek(spy, LOOT), digest)
-    except EnclaveLost as lost:
-        return refused(lost)
+    return judge(_peek(spy, LOOT), digest)
 
 
 def _strict(host: Platform) -> tuple[DeployedEnclave]:
@@ -118,24 +122,19 @@ def _strict(host: Platform) -> tuple[DeployedEnclave]:
     return (host.create_enclave("careless", identity=Identity(strict_memory=True)),)
 
 
-@proof(
+@vbs_proof(
     "Have an enclave follow the host's pointer",
     "EnclaveRestrictContainingProcessAccess",
     _strict,
     "SK.STRICT_MEMORY",
-    only=VBS,
 )
 def followed_pointer(host: Platform, victim: DeployedEnclave) -> Outcome:
     """Name an address outside where the program expects one of its own."""
     victim.guest.write(LOOT, FORGED_TRIES.to_bytes(8, "little"))
-    try:
-        found = victim.peek(LOOT)
-    except EnclaveLost as lost:
-        return refused(lost)
-    return Outcome("succeeds", f"the program works with the host's number, {found}")
+    return Outcome("succeeds", f"the program works with the host's number, {victim.peek(LOOT)}")
 
 
-@proof("Copy from inside", "Van Bulck et al. 2019", vault, "SK.UNSECURE_RANGE", only=VBS)
+@vbs_proof("Copy from inside", "Van Bulck et al. 2019", vault, "SK.UNSECURE_RANGE")
 def inside_pointer(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Pass the address of the vault's own PIN as the argument that is compared with it.
 
@@ -152,17 +151,15 @@ def inside_pointer(host: Platform, victim: DeployedEnclave, digest: bytes) -> Ou
     return stopped(host, "the vault did not open", "RUNTIME.OUTSIDE" if runtime else None)
 
 
-@proof("Attach a debugger", "ENCLAVE_CREATE_INFO_VBS", vault, "SK.DEBUG_POLICY", only=VBS)
+@vbs_proof("Attach a debugger", "ENCLAVE_CREATE_INFO_VBS", vault, "SK.DEBUG_POLICY")
 def attach_debugger(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Read the secret of an enclave that was not made to be debugged."""
-    enclave, place = _handle(victim).enclave, victim.address("vault_secret")
-    try:
-        return judge(_vbs(host).debug(enclave, place, 32), digest)
-    except CallError as error:
-        return refused(error)
+    assert isinstance(victim.guest, VBSGuest), "a VBS attack"
+    place = victim.address("vault_secret")
+    return judge(_vbs(host).debug(victim.guest.enclave, place, 32), digest)
 
 
-@proof("Read what an enclave leaves", "DeleteEnclave", vault, "SK.SCRUB", only=VBS)
+@vbs_proof("Read what an enclave leaves", "DeleteEnclave", vault, "SK.SCRUB")
 def left_behind(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Delete the vault, and read its page."""
     place = victim.physical("vault_secret")
@@ -173,40 +170,23 @@ def left_behind(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outco
     return stopped(host, "the page is empty", among=("SK.SCRUB",))
 
 
-def _sealed(host: Platform) -> tuple[list[bytes]]:
-    """Stage: a prepaid card of one customer, its state on the host's disk, and nobody inside."""
-    card = host.create_enclave("sealed_counter", owner_id=OWNERS[0])
-    disk: list[bytes] = []
-    card.on_ocall("store", lambda state, _size: disk.append(state))
-    card.issue(USES, 1)
-    return (disk,)
-
-
-def _opens(card: DeployedEnclave, host: Platform, state: bytes) -> Outcome:
-    result = restore(card, state)
-    if result == "OE_OK" and card.uses_left() == USES:
-        return Outcome("succeeds", f"the sealed state is open: {USES} uses")
-    return stopped(host, f"the state stays sealed: {result}")
-
-
-@proof("Open another owner's data", "OwnerID", _sealed, "SK.SEAL_OWNER", only=VBS)
-def another_owner(host: Platform, disk: list[bytes]) -> Outcome:
+@vbs_proof("Open another owner's data", "OwnerID", new_card, "SK.SEAL_OWNER")
+def another_owner(host: Platform, _card: DeployedEnclave, disk: list[bytes]) -> Outcome:
     """Create the same program for another customer, and have it open the first one's state."""
-    return _opens(host.create_enclave("sealed_counter", owner_id=OWNERS[1]), host, disk[0])
+    return reopen(host, disk[0], owner_id=b"another customer".ljust(32))
 
 
-@proof("Open sealed data in a debugger", "EnclaveSealData", new_card, "SK.SEAL_DEBUG", only=VBS)
+@vbs_proof("Open sealed data in a debugger", "EnclaveSealData", new_card, "SK.SEAL_DEBUG")
 def debugged_opener(host: Platform, _card: DeployedEnclave, disk: list[bytes]) -> Outcome:
     """Create the same program for a debugger; its author lets anybody debug it."""
-    return _opens(host.create_enclave("sealed_counter", debug=True), host, disk[0])
+    return reopen(host, disk[0], debug=True)
 
 
-@proof(
+@vbs_proof(
     "Change a report",
     "EnclaveVerifyAttestationReport",
     lambda host: (host.create_enclave("notary"),),
     "SK.REPORT_SIGNATURE",
-    only=VBS,
 )
 def changed_report(host: Platform, notary: DeployedEnclave) -> Outcome:
     """Write other data into a report of the notary, and show it to the notary."""
