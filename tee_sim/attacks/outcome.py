@@ -128,8 +128,7 @@ class Attack:
             nothing = f"there is nothing to attack on {host.tee.title}"
             return Outcome("not-applicable", nothing, variant=variant.name)
         outcome = self(host, *(variant.stage or self.stage)(host))
-        note = " (unverified)" if host.tee.name in self.unverified else ""
-        return replace(outcome, variant=variant.name, detail=outcome.detail + note)
+        return replace(outcome, variant=variant.name)
 
     def __repr__(self) -> str:
         return f"<Attack {self.name}: {self.title}>"
