@@ -17,6 +17,7 @@ from tee_sim.view.scene_memory import memory_map
 from tee_sim.view.scene_records import Group, record_strip
 from tee_sim.view.scene_screens import two_screens
 from tee_sim.view.scene_walk import page_walk
+from tee_sim.view.towers import towers
 
 __all__ = [
     "Exercise",
@@ -42,5 +43,6 @@ __all__ = [
     "record_strip",
     "seal",
     "secret_house",
+    "towers",
     "two_screens",
 ]

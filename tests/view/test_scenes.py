@@ -31,6 +31,7 @@ from tee_sim.view import (
     memory_picture,
     page_walk,
     record_strip,
+    towers,
     two_screens,
 )
 from tee_sim.view.palette import owner_styles
@@ -92,6 +93,7 @@ def scenes(word: str = "") -> dict[str, Picture | Player]:
         "walk": page_walk(0x7FFF_FFFF_FFFF, walk(), "w"),
         "missing": page_walk(0x4000_0123, [*walk()[:2], (0x3010, 0)], "w" + word),
         "screens": two_screens(moments(word), "s"),
+        "towers": towers(),
         "records": record_strip(groups(word), "r"),
         "many": record_strip(groups(word, 80), "r"),
         "bytes": memory_picture([("before" + word, bytes(4096), None), (LONG, b"x", changed)] * 2),
