@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tee_sim.errors import UsageError
-from tee_sim.tees import TEE, TEES
 from tee_sim.view import palette as c
 from tee_sim.view.player import Frame, Picture
 from tee_sim.view.svg import WIDTH, Canvas
@@ -14,14 +13,14 @@ FLOOR, TOP, GAP = 34, 58, 14
 """Height of one layer, where the towers begin, and the space between two."""
 
 
-def layers(tees: Sequence[TEE]) -> list[str]:
-    """Every layer that any of them trusts, from the bottom, in an order that suits all.
+def layers(towers: Collection[Sequence[str]]) -> list[str]:
+    """Every layer of any of them, from the bottom, in an order that suits all.
 
     Raises:
         UsageError: one says that A lies below B, and another the reverse.
     """
     found: list[str] = []
-    waiting = [list(tee.trusted) for tee in tees]
+    waiting = [list(tower) for tower in towers]
     while any(waiting):
         heads = [tower[0] for tower in waiting if tower]
         free = [h for h in heads if not any(h in tower[1:] for tower in waiting)]
@@ -32,35 +31,33 @@ def layers(tees: Sequence[TEE]) -> list[str]:
     return found
 
 
-def towers(*names: str) -> Picture:
+def towers(trusted: Mapping[str, Sequence[str]]) -> Picture:
     """Draw who must be trusted on each platform; the others may all be hostile.
 
     Args:
-        names: of platforms; none for all.
+        trusted: a platform's title, and who must be trusted on it, from the bottom. The first is an
+            ordinary server: whom it trusts, every server has.
 
     Raises:
-        UsageError: there is no such platform.
+        UsageError: there is no platform, or no order suits them.
     """
-    unknown = [name for name in names if name not in TEES]
-    if unknown:
-        raise UsageError(f"no platform named {unknown[0]!r}; there are: {', '.join(TEES)}")
-    tees = [TEES[name] for name in names or TEES]
-    floors, canvas = layers(tees), Canvas()
-    width = (WIDTH - GAP) / len(tees) - GAP
-    words = []
-    for number, tee in enumerate(tees):
+    if not trusted:
+        raise UsageError("name at least one platform, and who must be trusted on it")
+    floors, canvas = layers(trusted.values()), Canvas()
+    ordinary, width = next(iter(trusted.values())), (WIDTH - GAP) / len(trusted) - GAP
+    for number, (title, tower) in enumerate(trusted.items()):
         x = GAP + number * (width + GAP)
-        name, _, kind = tee.title.partition(" (")
+        name, _, kind = title.partition(" (")
         canvas.text(x, 24, name, size=15, bold=True, room=width)
         canvas.text(x, 44, kind.rstrip(")"), size=13, room=width)
         for height, floor in enumerate(reversed(floors)):
-            if floor in tee.trusted or floor in TEES["none"].trusted:  # all that a server has
-                _layer(canvas, x, TOP + height * FLOOR, width, floor, floor in tee.trusted)
-        words.append(f"{tee.title} trusts {', '.join(tee.trusted)}")
+            if floor in tower or floor in ordinary:
+                _layer(canvas, x, TOP + height * FLOOR, width, floor, floor in tower)
+    words = "; ".join(f"{title} trusts {', '.join(tower)}" for title, tower in trusted.items())
     bottom = TOP + len(floors) * FLOOR + 26
     note = "Solid, with a check mark: must be trusted.  Striped, with a cross: may be hostile."
     canvas.text(GAP, bottom, note, size=13)
-    return Picture(Frame(canvas.svg(bottom + 16), "", "; ".join(words) + "."), "Who is trusted")
+    return Picture(Frame(canvas.svg(bottom + 16), "", words + "."), "Who is trusted")
 
 
 def _layer(canvas: Canvas, x: float, y: float, width: float, name: str, trusted: bool) -> None:

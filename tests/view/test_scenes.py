@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tee_sim.checks import Check
 from tee_sim.errors import UsageError
+from tee_sim.tees import TEES
 from tee_sim.view import (
     Group,
     Picture,
@@ -93,7 +94,7 @@ def scenes(word: str = "") -> dict[str, Picture | Player]:
         "walk": page_walk(0x7FFF_FFFF_FFFF, walk(), "w"),
         "missing": page_walk(0x4000_0123, [*walk()[:2], (0x3010, 0)], "w" + word),
         "screens": two_screens(moments(word), "s"),
-        "towers": towers(),
+        "towers": towers({f"{word}{tee.title}": tee.trusted for tee in TEES.values()}),
         "records": record_strip(groups(word), "r"),
         "many": record_strip(groups(word, 80), "r"),
         "bytes": memory_picture([("before" + word, bytes(4096), None), (LONG, b"x", changed)] * 2),
@@ -381,3 +382,10 @@ def test_wrapped_lines_fit_and_lose_nothing(text: str, width: int) -> None:
     lines = wrap(text, width, 14)
     assert all(text_width(line, 14) <= width for line in lines)
     assert "".join("".join(lines).split()) == "".join(text.split())
+
+
+def test_towers_that_contradict_each_other_are_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="no order suits"):
+        towers({"one": ("a", "b"), "another": ("b", "a")})
+    with pytest.raises(UsageError, match="at least one"):
+        towers({})
