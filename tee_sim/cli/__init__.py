@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from tee_sim.cli.attesting import attest
 from tee_sim.cli.calls import run
 from tee_sim.cli.files import inspect, measure
 from tee_sim.cli.tables import checks, matrix
@@ -110,6 +111,12 @@ app.command(
     ),
     context_settings={"ignore_unknown_options": True},  # -5 is a number
 )(run)
+app.command(
+    epilog=examples(
+        "attest attested --platform sgx-tme --nonce 00112233 --out evidence",
+        "attest my_program/ --nonce 00 --out old --patch-level 0 --at 1767225600",
+    )
+)(attest)
 app.command(
     epilog=examples(
         "verify quote.bin --collateral collateral.json --at 1752919277",
