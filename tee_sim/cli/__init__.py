@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from tee_sim.cli.attesting import attest
 from tee_sim.cli.calls import run
 from tee_sim.cli.files import inspect, measure
+from tee_sim.cli.serve import serve
 from tee_sim.cli.tables import checks, matrix
 from tee_sim.cli.verify import verify
 from tee_sim.errors import BuildError, LayoutError, TeeSimError, UsageError
@@ -124,6 +125,14 @@ app.command(
         "verify quote.bin --collateral collateral.json --at 1752919277 --policy policy.toml",
     ),
 )(verify)
+
+app.command(
+    epilog=examples(
+        "serve --out keys",
+        "serve --isolated owner.pem --port 0",
+        "serve --collateral collateral.json --root root.der",
+    )
+)(serve)
 
 
 def _version(wanted: bool) -> None:
