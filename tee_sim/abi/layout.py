@@ -332,12 +332,14 @@ def table(title: str, rows: Iterable[Row]) -> str:
     """Rows as HTML, under a title."""
     names = ("Offset", "Size", "Field", "Value", "Meaning")
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
-    body = "".join(
-        f'<tr><td>{row.offset:#x}</td><td>{row.size}</td><th scope="row">{row.name}</th>'
-        f"<td><code>{escape(show(row.value, 64))}</code></td>"
-        f"<td>{escape(row.meaning)}</td></tr>"
-        for row in rows
-    )
+    body = ""
+    for row in rows:
+        text = escape(show(row.value, 64))
+        wraps = " style='text-align:left;overflow-wrap:anywhere'" if len(text) > 64 else ""
+        body += (
+            f'<tr><td>{row.offset:#x}</td><td>{row.size}</td><th scope="row">{row.name}</th>'
+            f"<td{wraps}><code>{text}</code></td><td>{escape(row.meaning)}</td></tr>"
+        )
     return (
         f"<table><caption>{escape(title)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
