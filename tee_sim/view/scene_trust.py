@@ -1,14 +1,14 @@
 """The chain of trust: who vouches for whom, from a root that somebody chose down to one enclave.
 
-Each arrow is one or more of a Verifier's checks, and is drawn as the Verifier found it: whole,
-broken, or unknown. What stands below an arrow that is not whole is vouched for by nobody. Beside
-the chain stands what the vendor, and a policy, think of its members.
+Each arrow is drawn as a Verifier's checks found it: whole, broken, or unknown. What stands below an
+arrow that is not whole is vouched for by nobody.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from tee_sim.attest.ledger import show
 from tee_sim.attest.results import AttestationResult
@@ -21,11 +21,8 @@ from tee_sim.view.svg import Canvas
 class Link(NamedTuple):
     """A member of a chain and the arrow to it, or something beside the chain.
 
-    Attributes:
-        name: what it is.
-        checks: patterns of the names of the checks that say whether the arrow is whole.
-        how: what the member above does to vouch for this one.
-        which: the claim, or the check whose found value, says which one this is.
+    ``checks`` are patterns of the names of checks, ``how`` says what the member above does to vouch
+    for this one, ``which`` is a claim, or a check whose found value counts, that tells it apart.
     """
 
     name: str
@@ -34,10 +31,12 @@ class Link(NamedTuple):
     which: str = ""
 
 
+Judged: TypeAlias = tuple[Link, bool | None, str]
+
 # fmt: off
 CHAINS = {
     "QE_REPORT.SIGNATURE": (
-        Link("Root CA of Intel", "PCK.CERTIFICATES PCK.ROOT", "the Verifier chose it", "PCK.ROOT"),
+        Link("Root CA of Intel", "PCK.CERTIFICATES PCK.ROOT", "the Verifier's choice", "PCK.ROOT"),
         Link("The platform's key (PCK), and the CAs above it", "PCK.CHAIN PCK.FORMAT",
              "each signs the next one's certificate", "PCK.CHAIN"),
         Link("Report of the quoting enclave, whose signer is",
@@ -51,7 +50,7 @@ CHAINS = {
              "the report data holds their SHA-256", "report_data"),
     ),
     "REPORT.SIGNATURE": (
-        Link("Root CA of the TPM's vendor", "AK.FORMAT", "the Verifier chose it"),
+        Link("Root CA of the TPM's vendor", "AK.FORMAT", "the Verifier's choice"),
         Link("AK: the attestation key of the TPM", "AK.CHAIN EK.*", "signs its certificate"),
         Link("Quote: the PCRs of this boot", "QUOTE.*", "signs it", "LOG.PCRS"),
         Link("Event log: what was started, such as this secure kernel", "LOG.*",
@@ -72,7 +71,11 @@ BESIDE = (
     Link("all dates", "*.CURRENT"),
     Link("appraisal policy", "POLICY.*"),
 )
-_LOOKS = {True: (c.DEEP_GREEN, ""), False: (c.DEEP_VERMILION, "7 5"), None: (c.LINE, "2 5")}
+_LOOKS = {
+    True: (c.DEEP_GREEN, "", "holds"),
+    False: (c.DEEP_VERMILION, "7 5", "BROKEN"),
+    None: (c.LINE, "2 5", "not checked"),
+}
 # fmt: on
 
 
@@ -108,27 +111,21 @@ def chain_of_trust(result: AttestationResult, title: str = "The chain of trust")
     return Picture(Frame(canvas.svg(y + 8), "", "; ".join(said) + "."), title)
 
 
-def _judged(
-    links: tuple[Link, ...], result: AttestationResult
-) -> list[tuple[Link, bool | None, str]]:
+def _judged(links: tuple[Link, ...], result: AttestationResult) -> Iterator[Judged]:
     """Those links that were looked at: whether all checks passed, and which did not."""
-    out: list[tuple[Link, bool | None, str]] = []
     for link in links:
         patterns = link.checks.split()
-        mine = [c for c in result.checks if any(fnmatchcase(c.name, p) for p in patterns)]
-        for outcome, word in ((False, "BROKEN"), (None, "not checked")):
-            if bad := [c.name for c in mine if c.passed is outcome]:
-                more = f" and {len(bad) - 1} more" if bad[1:] else ""
-                out.append((link, outcome, f"{word}, {bad[0]}{more}"))
-                break
-        else:
-            out += [(link, True, "holds")] if mine else []
-    return out
+        mine = [each for each in result.checks if any(fnmatchcase(each.name, p) for p in patterns)]
+        if mine:
+            outcome = min((each.passed for each in mine), key=(False, None, True).index)
+            bad = [each.name for each in mine if not outcome and each.passed is outcome]
+            more = f" +{len(bad) - 1}" if bad[1:] else ""
+            yield link, outcome, ", ".join((_LOOKS[outcome][2], *bad[:1])) + more
 
 
 def _arrow(canvas: Canvas, y: float, words: str, whole: bool | None) -> None:
     """From one box down to the next, interrupted by a sign."""
-    ink, dash = _LOOKS[whole]
+    ink, dash, _ = _LOOKS[whole]
     canvas.line(40, y, 40, y + 36, stroke=ink, thick=3, dash=dash)
     canvas.path(f"M34 {y + 34}L40 {y + 41}L46 {y + 34}", stroke=ink, thick=3)
     canvas.rect(30, y + 8, 20, 20, thick=0)
