@@ -139,8 +139,11 @@ class Quote:
             where += len(value)
         return found
 
+    def __repr__(self) -> str:
+        return f"Quote(version {self.header.version}, {len(self.pack())} bytes)"
+
     def _repr_html_(self) -> str:
-        return table(f"Quote, version {self.header.version}, {len(self.pack())} bytes", self.rows())
+        return table(repr(self), self.rows())
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
