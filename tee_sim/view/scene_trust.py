@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from tee_sim.attest.ledger import show
 from tee_sim.attest.results import AttestationResult
@@ -31,23 +31,19 @@ class Link(NamedTuple):
     which: str = ""
 
 
-Judged: TypeAlias = tuple[Link, bool | None, str]
-
 # fmt: off
 CHAINS = {
     "QE_REPORT.SIGNATURE": (
         Link("Root CA of Intel", "PCK.CERTIFICATES PCK.ROOT", "the Verifier's choice", "PCK.ROOT"),
         Link("The platform's key (PCK), and the CAs above it", "PCK.CHAIN PCK.FORMAT",
              "each signs the next one's certificate", "PCK.CHAIN"),
-        Link("Report of the quoting enclave, whose signer is",
-             "QE_REPORT.SIGNATURE QE_REPORT.FORMAT", "the PCE signs it with the PCK",
-             "QE_IDENTITY.MRSIGNER"),
+        Link("Report of the quoting enclave, whose signer is", "QE_REPORT.[!K]*",
+             "the PCE signs it with the PCK", "QE_IDENTITY.MRSIGNER"),
         Link("Attestation key, whose SHA-256 is", "QE_REPORT.KEY_BINDING",
              "holds the key's SHA-256", "QE_REPORT.KEY_BINDING"),
         Link("Quote: the report of an enclave or TD", "QUOTE.*", "signs it", "unique_id"),
         Link("Nonce and key of the program, whose SHA-256 is",
-             "EVIDENCE.* POLICY.KEY_BINDING POLICY.REPORT_DATA",
-             "the report data holds their SHA-256", "report_data"),
+             "EVIDENCE.* POLICY.KEY_BINDING POLICY.REPORT_DATA", "holds it", "report_data"),
     ),
     "REPORT.SIGNATURE": (
         Link("Root CA of the TPM's vendor", "AK.FORMAT", "the Verifier's choice"),
@@ -61,21 +57,18 @@ CHAINS = {
     ),
 }
 """For quotes of SGX and TDX, and for VBS reports, by a check that only this kind has."""
-BESIDE = (
-    Link("revocation lists", "*_CRL.* PCK.*NOT_REVOKED *.SIGNER_NOT_REVOKED"),
-    Link("quoting enclave's identity", "QE_IDENTITY.*"),
-    Link("TDX module", "TDX_MODULE.*"),
-    Link("TCB level", "TCB_INFO.* TCB.*"),
-    Link("boot and its settings", "BOOT.* MEASUREMENT.* SETTING.*"),
-    Link("identity and versions", "IDENTITY.* SVN.* REPORT.DEBUG REPORT.ENCLAVE_TYPE"),
-    Link("all dates", "*.CURRENT"),
-    Link("appraisal policy", "POLICY.*"),
-)
-_LOOKS = {
-    True: (c.DEEP_GREEN, "", "holds"),
-    False: (c.DEEP_VERMILION, "7 5", "BROKEN"),
-    None: (c.LINE, "2 5", "not checked"),
-}
+BESIDE = tuple(Link(*each.split(": ")) for each in (
+    "revocation lists: *_CRL.* PCK.*NOT_REVOKED *.SIGNER_NOT_REVOKED",
+    "quoting enclave's identity: QE_IDENTITY.*",
+    "TDX module: TDX_MODULE.*",
+    "TCB level: TCB_INFO.* TCB.*",
+    "boot and its settings: BOOT.* MEASUREMENT.* SETTING.*",
+    "identity and versions: IDENTITY.* SVN.* REPORT.DEBUG REPORT.ENCLAVE_TYPE",
+    "all dates: *.CURRENT",
+    "appraisal policy: POLICY.*",
+))
+_LOOKS = {True: (c.DEEP_GREEN, "", "holds"), False: (c.DEEP_VERMILION, "7 5", "BROKEN"),
+          None: (c.LINE, "2 5", "not checked")}
 # fmt: on
 
 
@@ -111,7 +104,9 @@ def chain_of_trust(result: AttestationResult, title: str = "The chain of trust")
     return Picture(Frame(canvas.svg(y + 8), "", "; ".join(said) + "."), title)
 
 
-def _judged(links: tuple[Link, ...], result: AttestationResult) -> Iterator[Judged]:
+def _judged(
+    links: tuple[Link, ...], result: AttestationResult
+) -> Iterator[tuple[Link, bool | None, str]]:
     """Those links that were looked at: whether all checks passed, and which did not."""
     for link in links:
         patterns = link.checks.split()
