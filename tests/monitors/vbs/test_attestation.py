@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -11,33 +10,20 @@ from tee_sim import Platform
 from tee_sim.abi.image import measure
 from tee_sim.attest.results import AttestationResult
 from tee_sim.attest.tpm_endorser import TPMVendor
-from tee_sim.attest.vbs import ReferenceValues, verify_vbs
-from tee_sim.attester import evidence_of
-from tee_sim.errors import EcallFailed
-from tee_sim.monitors.vbs.secure_kernel import boot_components
+from tee_sim.attest.vbs import verify_vbs
+from tee_sim.attester import evidence_of, published_values, vbs_evidence_of
+from tee_sim.errors import EcallFailed, UsageError
 from tee_sim.units import MIB
 
 NONCE, DATA, NOW = b"n" * 32, b"d" * 64, 1_750_000_000
 VENDOR = TPMVendor()
-GOOD = boot_components(2)
-REFERENCE = ReferenceValues(
-    {component.name: [sha256(component.image).digest()] for component in GOOD},
-    {component.name: 2 for component in GOOD[3:]},
-    enclave_data=DATA,
-)
+REFERENCE = published_values(enclave_data=DATA)
 
 
-def report_of(host: Platform, **how: Any) -> bytes:
-    made = host.create_enclave("notary", **how).present(DATA)
-    whole: bytes = made.report[: int.from_bytes(made.report_size, "little")]
-    return whole[16:]  # behind Open Enclave's envelope
-
-
-def appraised(host: Platform, reference: ReferenceValues = REFERENCE) -> AttestationResult:
-    assert host.host.vbs is not None
-    boot = host.host.vbs.boot_evidence(NONCE, VENDOR.certify)
-    report, root = report_of(host), VENDOR.root_der
-    return verify_vbs(report, boot, root=root, nonce=NONCE, at=NOW, reference=reference)
+def appraised(host: Platform) -> AttestationResult:
+    report, boot = vbs_evidence_of(host.create_enclave("notary"), NONCE, DATA, VENDOR)
+    root = VENDOR.root_der
+    return verify_vbs(report, boot, root=root, nonce=NONCE, at=NOW, reference=REFERENCE)
 
 
 def broken(host: Platform) -> set[str]:
@@ -77,6 +63,20 @@ def test_an_outdated_machine_starts_and_is_named() -> None:
     assert result.status == "OutOfDate"
     names = {check.name for check in result.failed}
     assert {"SVN.hvix64.exe", "SVN.securekernel.exe", "MEASUREMENT.hvix64.exe"} <= names
+
+
+@pytest.mark.parametrize(
+    ("tee", "program", "why"), [("none", "notary", "not run on VBS"), ("vbs", "vault", "present")]
+)
+def test_evidence_needs_vbs_and_a_program_that_reports(tee: str, program: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        vbs_evidence_of(Platform(tee).create_enclave(program), NONCE, DATA, VENDOR)
+
+
+def test_an_outdated_machine_is_known_to_who_accepts_it() -> None:
+    names = {"hvix64.exe": 1, "securekernel.exe": 1}
+    assert published_values(0).minimum_svns == names
+    assert published_values(0).measurements != published_values().measurements
 
 
 def test_two_boots_and_two_seeds_have_their_own_evidence() -> None:
