@@ -115,7 +115,7 @@ class DeployedEnclave(Enclave):
         rows: list[tuple[str, object]] = [
             ("ecalls", ", ".join(function.name for function in self.interface.trusted)),
             ("linear address", self.guest.base),
-            ("MRENCLAVE", self.mrenclave or "none: this platform does not measure"),
+            ("MRENCLAVE", self.mrenclave or "none: only SGX has one"),
             ("state", self.lost or "alive"),
         ]
         return table(f"Enclave {self.name}", rows)
