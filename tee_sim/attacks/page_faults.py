@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tee_sim.attacks.outcome import Outcome, attack, stopped
 from tee_sim.units import PAGE
@@ -12,6 +13,7 @@ from tee_sim.units import PAGE
 if TYPE_CHECKING:
     from tee_sim.platform import DeployedEnclave, Platform
 
+T = TypeVar("T")
 PIXELS = 256
 HIDDEN_BY = ("SK.PAGE_TABLES", "VTL.INTERRUPTS")
 """What keeps the kernel from looking at page tables, or at the right moment; not so on SGX."""
@@ -23,22 +25,29 @@ def drawn_sketch(host: Platform) -> tuple[DeployedEnclave, bytes]:
     return victim, victim.choose()
 
 
-def trace_pages(host: Platform, victim: DeployedEnclave) -> list[str]:
-    """Let the victim draw with two of its three drawing pages always unmapped.
+def watch_pages(
+    host: Platform, victim: DeployedEnclave, pages: Mapping[int, T], run: Callable[[], object]
+) -> list[T]:
+    """Run something with all of some pages but one unmapped, always.
 
-    Whenever it touches one, note which, give it back, and take the others away: the sequence of
-    faults is the sequence of pages.
+    Whenever the victim touches another, note which, give it back, and take the one before away:
+    the sequence of faults is the sequence of pages.
+
+    Args:
+        host: the platform.
+        victim: whom to watch.
+        pages: linear addresses of pages, and what to call each.
+        run: an ecall, such as ``victim.draw``.
     """
     adversary, guest = host.adversary, victim.guest
-    names = {victim.address(f"sketch_{name}") & -PAGE: name for name in ("canvas", "ink", "paper")}
-    entries = {page: adversary.unmap(guest, page) for page in names}
-    sequence: list[str] = []
+    entries = {page: adversary.unmap(guest, page) for page in pages}
+    sequence: list[T] = []
 
     def on_fault(address: int) -> bool:
         page = address & -PAGE
-        if page not in names:
+        if page not in pages:
             return False
-        sequence.append(names[page])
+        sequence.append(pages[page])
         for other, entry in entries.items():
             if other == page:
                 adversary.restore(guest, entry)
@@ -47,10 +56,16 @@ def trace_pages(host: Platform, victim: DeployedEnclave) -> list[str]:
         return True
 
     with adversary.faulting(guest, on_fault):
-        victim.draw()
+        run()
     for entry in entries.values():
         adversary.restore(guest, entry)
     return sequence
+
+
+def trace_pages(host: Platform, victim: DeployedEnclave) -> list[str]:
+    """Let the victim draw, and note which of its three drawing pages it touches, in order."""
+    names = {victim.address(f"sketch_{name}") & -PAGE: name for name in ("canvas", "ink", "paper")}
+    return watch_pages(host, victim, names, victim.draw)
 
 
 def pixels(sequence: list[str]) -> list[int]:
