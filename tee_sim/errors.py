@@ -29,6 +29,7 @@
         ReferenceValueMismatch   not the identity, version or platform that was expected
         DebugForbidden           a debugger can read what runs there
         NotChecked               something before it failed, so it could not be checked
+      ServiceError               a web service refused a request: HTTP status and the vendor's code
       PermissionRefused          the kernel refused: the caller was not granted what it asked for
       BuildError                 the guest program or its EDL does not compile
       UsageError (ValueError)    the simulator was misused; the message says what to do instead
@@ -240,6 +241,19 @@ class DebugForbidden(AttestationError):
 
 class NotChecked(AttestationError):
     """A check could not be made because of what failed before it; that is no acceptance."""
+
+
+class ServiceError(TeeSimError):
+    """A web service refused a request, and answers with an error.
+
+    Attributes:
+        code: the vendor's name of the error.
+        status: the HTTP status of the answer, 400-499.
+    """
+
+    def __init__(self, message: str, *, code: str = "InvalidParameter", status: int = 400) -> None:
+        super().__init__(message)
+        self.code, self.status = code, status
 
 
 class PermissionRefused(TeeSimError):

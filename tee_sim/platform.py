@@ -146,6 +146,7 @@ class Platform:
         host: its kernel.
         adversary: the same kernel, gone bad, with a probe on the memory bus.
         checks: which named checks are in force.
+        monitor: the TEE as its vendor knows it, fuses included; no software sees it like this.
 
     Raises:
         UsageError: no such TEE or check, or a size is impossible.
@@ -179,6 +180,7 @@ class Platform:
         self.checks = Checks(self.tee.checks, without, self.recorder, patch_level)
         entropy, dram = Entropy(seed), DRAM(memory)
         ordinary, monitor = self._monitor(dram, entropy, epc)
+        self.monitor = monitor
         self.machine = Machine(
             dram,
             monitor,

@@ -29,7 +29,7 @@ from tee_sim.sdk.sources import PROGRAMS
 from tee_sim.view.matrix import VERDICTS as DRAWN
 
 TYPES = str(Path(__file__).parent / "programs" / "types")
-COMMANDS = ("matrix", "checks", "measure", "inspect", "run")
+COMMANDS = ("matrix", "checks", "measure", "inspect", "run", "attest")
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX signals, pipes and terminals")
 
 

@@ -24,7 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tee_sim.errors import UsageError
 
@@ -281,3 +281,8 @@ def _integer(value: int) -> bytes:
 def _attribute(path: list[int], value: bytes) -> bytes:
     """A value with its object identifier below the SGX extension's."""
     return _der(_SEQUENCE, _der(_OID, _SGX_ARC + bytes(path)), value)
+
+
+def public_bytes(key: ec.EllipticCurvePublicKey) -> bytes:
+    """The reverse of `public_key`."""
+    return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]

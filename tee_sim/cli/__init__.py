@@ -17,8 +17,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from tee_sim.cli.attesting import attest
 from tee_sim.cli.calls import run
 from tee_sim.cli.files import inspect, measure
+from tee_sim.cli.serve import serve
 from tee_sim.cli.tables import checks, matrix
 from tee_sim.cli.verify import verify
 from tee_sim.errors import BuildError, LayoutError, TeeSimError, UsageError
@@ -112,11 +114,25 @@ app.command(
 )(run)
 app.command(
     epilog=examples(
+        "attest attested --platform sgx-tme --nonce 00112233 --out evidence",
+        "attest my_program/ --nonce 00 --out old --patch-level 0 --at 1767225600",
+    )
+)(attest)
+app.command(
+    epilog=examples(
         "verify quote.bin --collateral collateral.json --at 1752919277",
         "verify evidence.bin --collateral collateral.json --at 1752919277 --root root.der --json",
         "verify quote.bin --collateral collateral.json --at 1752919277 --policy policy.toml",
     ),
 )(verify)
+
+app.command(
+    epilog=examples(
+        "serve --out keys",
+        "serve --isolated owner.pem --port 0",
+        "serve --collateral collateral.json --root root.der",
+    )
+)(serve)
 
 
 def _version(wanted: bool) -> None:

@@ -27,7 +27,7 @@ from tee_sim.machine.registers import R8, R9, RDI, RDX, REGISTER_NAMES, RSI
 from tee_sim.units import MIB, PAGE, align_down
 
 if TYPE_CHECKING:
-    from tee_sim.hypervisor.honest import Host
+    from tee_sim.hypervisor.honest import Host, Quoting
 
 ENCLAVE_BASE = 0x4000_0000
 ARENA_BASE = 0x1000_0000
@@ -111,6 +111,11 @@ class Guest(ABC):
             ("state", str(self.lost or "alive")),
         ]
         return table(type(self).__name__, rows)
+
+    @property
+    def quoting(self) -> Quoting | None:
+        """The host's quoting service, if it has one."""
+        return self.host.quoting
 
     # Ordinary memory of the process, lent to the program inside
 

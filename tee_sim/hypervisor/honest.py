@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from tee_sim.abi.image import PLAIN, Identity, Image
 from tee_sim.abi.sgx import Attributes
@@ -39,6 +40,24 @@ class Launch:
     caller: str = "customer"
 
 
+class Quoting(Protocol):
+    """A service of the host that turns reports of enclaves into quotes.
+
+    Attributes:
+        quote_size: bytes of each quote.
+    """
+
+    quote_size: int
+
+    def get_target_info(self) -> bytes:
+        """Whom a report has to be for: a TARGETINFO, 512 bytes."""
+        ...
+
+    def get_quote(self, report: bytes) -> bytes:
+        """The quote for a REPORT of 432 bytes."""
+        ...
+
+
 class Host:
     """The kernel of one server.
 
@@ -52,6 +71,7 @@ class Host:
             launched instead. An honest host has none.
         provisioners: who may launch enclaves that ask for the provisioning keys. Linux keeps them
             by the rights on ``/dev/sgx_provision``.
+        quoting: its quoting service; None as long as nobody has installed one.
     """
 
     def __init__(self, machine: Machine, frames: range, sgx: SGXDriver | None) -> None:
@@ -59,6 +79,7 @@ class Host:
         self.frames = FrameAllocator(frames, "ordinary memory")
         self.on_launch: list[Callable[[Launch], Launch]] = []
         self.provisioners = {"aesmd"}
+        self.quoting: Quoting | None = None
 
     def new_address_space(self) -> AddressSpace:
         """Empty page tables."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from tee_sim.errors import UsageError
 from tee_sim.hypervisor.calls import finish
 from tee_sim.hypervisor.guest import Guest, Result, Steps
+from tee_sim.hypervisor.honest import Quoting
 from tee_sim.units import align_down
 
 
@@ -33,6 +34,11 @@ class Lane:
         share = align_down(size // threads)
         self.arena = start + thread * share, share
         self.read, self.write, self.lock = guest.read, guest.write, guest.lock
+
+    @property
+    def quoting(self) -> Quoting | None:
+        """The host's quoting service, if it has one."""
+        return self._guest.quoting
 
     def steps(self, thread: int, rdi: int, rsi: int) -> Steps:
         """Enter, and pause after each quantum."""

@@ -15,14 +15,17 @@ there. One arena serves ecalls and ocalls, because both sides copy everything ou
 from __future__ import annotations
 
 import inspect
+import struct
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
-from tee_sim.errors import EcallFailed, EnclaveLost, Fault, UsageError
+from tee_sim.abi.sgx import REPORT
+from tee_sim.errors import EcallFailed, EnclaveLost, Fault, TeeSimError, UsageError
 from tee_sim.hypervisor.calls import finish
 from tee_sim.hypervisor.guest import Result
+from tee_sim.hypervisor.honest import Quoting
 from tee_sim.sdk.codegen import needs_struct
 from tee_sim.sdk.convert import Plan, python_name, python_type
 from tee_sim.sdk.edl import Function, Interface
@@ -32,7 +35,9 @@ from tee_sim.sdk.results import (
     OE_FAILURE,
     OE_NOT_FOUND,
     OE_OK,
+    OE_QUOTE_PROVIDER_CALL_ERROR,
     OE_REENTRANT_ECALL,
+    OE_SERVICE_UNAVAILABLE,
     name_of,
 )
 
@@ -48,6 +53,12 @@ COMMAND_EXCEPTION = 2**64 - 2
 EXIT_ECALL_DONE, EXIT_OCALL, EXIT_NESTED, EXIT_RESUME = 0, 1, 2, 3
 """RDI at an exit; see ``guest/include/tee/layout.h``."""
 
+OCALL_QUOTING = 0x8000_0000
+"""The runtime's own ocall, beside those of the EDL: the host's quoting service."""
+
+QUOTING_TARGET_INFO, QUOTING_SIZE = 0, 1
+"""What is asked for; anything else is a quote."""
+
 Callback = Callable[..., Any]
 T = TypeVar("T")
 Steps = Generator[None, None, T]
@@ -61,10 +72,15 @@ class Transport(Protocol):
     Attributes:
         arena: untrusted memory that the host lends for arguments: address and size in bytes. The
             transport passes it in R8 and R9 at each entry.
+        quoting: the host's quoting service, if it has one.
         lock: held for a whole ecall; one Python thread at a time, the others wait.
     """
 
     arena: tuple[int, int]
+
+    @property
+    def quoting(self) -> Quoting | None: ...  # noqa: D102  an attribute that may be read-only
+
     lock: AbstractContextManager[object]
 
     def read(self, gva: int, size: int) -> bytes:
@@ -214,6 +230,8 @@ class Enclave:
         """
         if failure is not None:
             return OE_FAILURE, failure
+        if index == OCALL_QUOTING:
+            return self._ask_quoting(struct_gva)
         if index >= len(self._ocalls):
             what = f"{self.name} made ocall {index}: its EDL declares none"
             return OE_NOT_FOUND, UsageError(what)
@@ -239,6 +257,25 @@ class Enclave:
                 time.sleep(SETTLE)
             error.add_note(f"raised while {self.name} waited for its ocall {function}")
             return OE_FAILURE, error
+        return OE_OK, None
+
+    def _ask_quoting(self, struct_gva: int) -> tuple[int, BaseException | None]:
+        """Serve the ocall by which the runtime asks for a quote; as `_ocall`."""
+        service, transport = self._transport.quoting, self._transport
+        if service is None:
+            return OE_SERVICE_UNAVAILABLE, None
+        try:
+            what, given, taken, size = struct.unpack("<4Q", transport.read(struct_gva, 32))
+            if what == QUOTING_TARGET_INFO:
+                answer = service.get_target_info()
+            elif what == QUOTING_SIZE:
+                answer = service.quote_size.to_bytes(8, "little")
+            else:
+                answer = service.get_quote(transport.read(given, REPORT.SIZE))
+            transport.write(taken, answer[:size])
+        except TeeSimError as error:
+            error.add_note(f"raised while {self.name} waited for its quote")
+            return OE_QUOTE_PROVIDER_CALL_ERROR, error
         return OE_OK, None
 
 

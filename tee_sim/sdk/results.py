@@ -16,6 +16,8 @@ OE_OK = 0
 OE_FAILURE = RESULTS.index("OE_FAILURE")
 OE_NOT_FOUND = RESULTS.index("OE_NOT_FOUND")
 OE_REENTRANT_ECALL = RESULTS.index("OE_REENTRANT_ECALL")
+OE_SERVICE_UNAVAILABLE = RESULTS.index("OE_SERVICE_UNAVAILABLE")
+OE_QUOTE_PROVIDER_CALL_ERROR = RESULTS.index("OE_QUOTE_PROVIDER_CALL_ERROR")
 ABORTED = (RESULTS.index("OE_ENCLAVE_ABORTING"), RESULTS.index("OE_ENCLAVE_ABORTED"))
 
 MEANING = {
@@ -25,6 +27,9 @@ MEANING = {
     "OE_OUT_OF_MEMORY": "the enclave's heap is full",
     "OE_UNEXPECTED": "something happened that the program, or its runtime, did not expect",
     "OE_NOT_FOUND": "the enclave has no function with this number",
+    "OE_SERVICE_UNAVAILABLE": "the host has no quoting service: attester.QuotingService is one",
+    "OE_VERIFY_FAILED_AES_CMAC_MISMATCH": "no enclave here made this report for this enclave",
+    "OE_CONSTRAINT_FAILED": "the enclave that asks may not have the provisioning keys",
     "OE_INTEGER_OVERFLOW": "a size computed from the arguments is too large",
 }
 """What the commonest codes mean when they come from our runtime."""

@@ -38,7 +38,11 @@ def running(
             listener.bind(("127.0.0.1", port))
         except OSError as error:
             raise UsageError(f"port {port} of 127.0.0.1 cannot be had: {error}") from None
-        config = uvicorn.Config(app, log_level="error", ssl_certfile=certificate, ssl_keyfile=key)
+        # At its end, TLS waits half a minute for each client that keeps its connection.
+        headers = [("Connection", "close")] if certificate else None
+        config = uvicorn.Config(
+            app, log_level="error", ssl_certfile=certificate, ssl_keyfile=key, headers=headers
+        )
         try:
             config.load()
         except OSError as error:  # ssl.SSLError is one

@@ -45,6 +45,7 @@ class Bare:
         self.program, self.base, self.seed = program, base, seed
         self.arena = (ARENA, ARENA_SIZE)
         self.lock = nullcontext()
+        self.quoting = None
         self.at_exit: dict[int, int] = {}
         self.entry_flags = 0x2 | DF | AC
         self.cssa = 0

@@ -222,8 +222,9 @@ def test_oe_unseal_refuses_illegal_arguments(how: int) -> None:
 
 
 REPORT_MISUSE = (
-    ["OE_UNSUPPORTED"]
-    + ["OE_INVALID_PARAMETER"] * 11
+    ["OE_SERVICE_UNAVAILABLE"]
+    + ["OE_INVALID_PARAMETER"] * 9
+    + ["OE_REPORT_PARSE_ERROR", "OE_INVALID_PARAMETER"]
     + ["OE_REPORT_PARSE_ERROR"] * 2
     + ["OE_INVALID_PARAMETER"] * 2
     + ["OE_VERIFY_FAILED_AES_CMAC_MISMATCH"]

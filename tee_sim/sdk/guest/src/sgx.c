@@ -17,12 +17,19 @@ static uint64_t enclu(uint64_t leaf, const void* rbx, const void* rcx, void* rdx
 
 oe_result_t tee_ereport(const sgx_target_info_t* target, const uint8_t* data, sgx_report_t* report)
 {
-    _Alignas(512) sgx_target_info_t aligned_target = *target;
+    /* Without what is reserved: the host often chooses the target, and EREPORT would fault. */
+    _Alignas(512) sgx_target_info_t aligned_target = {
+        .attributes = target->attributes,
+        .config_svn = target->config_svn,
+        .misc_select = target->misc_select,
+    };
     _Alignas(512) sgx_report_t aligned_report;
     _Alignas(128) uint8_t aligned_data[64];
 
     if (!TEE_HAS_SGX)
         return OE_UNSUPPORTED;
+    memcpy(aligned_target.mrenclave, target->mrenclave, sizeof target->mrenclave);
+    memcpy(aligned_target.config_id, target->config_id, sizeof target->config_id);
     memcpy(aligned_data, data, sizeof aligned_data);
     enclu(EREPORT, &aligned_target, aligned_data, &aligned_report);
     *report = aligned_report;

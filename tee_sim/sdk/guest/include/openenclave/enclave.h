@@ -38,11 +38,13 @@ oe_result_t oe_add_vectored_exception_handler(bool is_first_handler,
                                               oe_vectored_exception_handler_t vectored_handler);
 oe_result_t oe_remove_vectored_exception_handler(oe_vectored_exception_handler_t vectored_handler);
 
-/* Local attestation; without a TEE, OE_UNSUPPORTED. Buffers lie in the enclave. The check takes 14 KiB
- * of stack: say `stack_pages = 8` in program.toml.
+/* Attestation as it was before oe_get_evidence; without a TEE, OE_UNSUPPORTED. Buffers lie in the
+ * enclave. The check takes 14 KiB of stack: say `stack_pages = 8` in program.toml.
  *
  * A report of this enclave, with up to 64 bytes of its choice, for the enclave whose target info is
- * given; without one it is for nobody, and good for oe_get_target_info only. */
+ * given; without one it is for nobody, and good for oe_get_target_info only. With
+ * OE_REPORT_FLAGS_REMOTE_ATTESTATION, a quote; OE_SERVICE_UNAVAILABLE: the host has no quoting
+ * service. */
 oe_result_t oe_get_report(uint32_t flags, const uint8_t* report_data, size_t report_data_size,
                           const void* opt_params, size_t opt_params_size, uint8_t** report_buffer,
                           size_t* report_buffer_size);
@@ -57,7 +59,8 @@ void oe_free_target_info(void* target_info);
 oe_result_t oe_parse_report(const uint8_t* report, size_t report_size, oe_report_t* parsed_report);
 
 /* The same (unless `parsed_report` is NULL) if an enclave on this processor made the report for this
- * enclave; OE_VERIFY_FAILED_AES_CMAC_MISMATCH if not. Who that enclave has to be, the caller judges. */
+ * enclave; OE_VERIFY_FAILED_AES_CMAC_MISMATCH if not. Who that enclave has to be, the caller judges.
+ * A quote is verified as by oe_verify_evidence (openenclave/attestation/verifier.h). */
 oe_result_t oe_verify_report(const uint8_t* report, size_t report_size, oe_report_t* parsed_report);
 
 /* End the enclave: this call and every later one reports that it aborted. */

@@ -60,6 +60,13 @@
 #define COMMAND_OCALL_RETURN -1
 #define COMMAND_EXCEPTION -2 /* the thread was interrupted by an exception that the host cannot handle */
 
+/* The runtime's own ocall, beside those of the program's EDL: the host's quoting service. Its struct is
+ * four words: what is asked for, addresses of what is given and taken, size of what is taken. */
+#define OCALL_QUOTING 0x80000000
+#define QUOTING_TARGET_INFO 0 /* how to address a report to the quoting enclave */
+#define QUOTING_SIZE 1        /* bytes of a quote, in 8 bytes */
+#define QUOTING_QUOTE 2       /* a quote for the REPORT that is given */
+
 /* What an exit means, in RDI. */
 #define EXIT_ECALL_DONE 0    /* RSI = oe_result_t */
 #define EXIT_OCALL 1         /* RSI = number of the ocall, RDX = its marshalling struct */

@@ -2,6 +2,7 @@
 #ifndef TEE_SGX_H
 #define TEE_SGX_H
 
+#include "openenclave/bits/report.h"
 #include "openenclave/bits/result.h"
 #include "openenclave/bits/sgx/sgxtypes.h"
 
@@ -15,5 +16,11 @@
 oe_result_t tee_ereport(const sgx_target_info_t* target, const uint8_t* data, sgx_report_t* report);
 
 oe_result_t tee_egetkey(const sgx_key_request_t* request, uint8_t key[16]);
+
+/* report.c: whether an enclave on this processor made the report for this one; whom a report of ours
+ * has to be for, if it is for the one that made that report; and what a report says. */
+oe_result_t tee_report_verify(const sgx_report_t* report);
+void tee_target_of(const sgx_report_body_t* who, sgx_target_info_t* target);
+void tee_report_parse(const sgx_report_body_t* body, uint64_t attributes, oe_report_t* parsed);
 
 #endif

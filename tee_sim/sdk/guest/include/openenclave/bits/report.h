@@ -7,7 +7,7 @@
 
 #include "openenclave/bits/types.h"
 
-#define OE_REPORT_FLAGS_REMOTE_ATTESTATION 0x00000001 /* not supported here yet */
+#define OE_REPORT_FLAGS_REMOTE_ATTESTATION 0x00000001 /* a quote, for anybody */
 #define OE_REPORT_DATA_SIZE 64
 
 #define OE_UNIQUE_ID_SIZE 32

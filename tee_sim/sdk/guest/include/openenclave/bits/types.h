@@ -19,4 +19,8 @@ typedef struct {
     uint8_t b[16];
 } oe_uuid_t;
 
+typedef struct {
+    uint32_t year, month, day, hours, minutes, seconds; /* 2026, 1-12, 1-31, 0-23, 0-59, 0-59 */
+} oe_datetime_t;
+
 #endif

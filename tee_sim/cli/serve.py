@@ -1,0 +1,100 @@
+"""``tee-sim serve``: an attestation service on this machine, and Intel's collateral beside it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from contextlib import AbstractContextManager, ExitStack, suppress
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tee_sim.cli.files import read_file
+from tee_sim.errors import LayoutError, UsageError
+
+if TYPE_CHECKING:
+    from tee_sim.attest.intel import SimulatedIntel
+    from tee_sim.services.maa import AttestationService
+
+Port = typer.Option(min=0, max=0xFFFF, metavar="PORT", help="0 takes any that is free.")
+
+
+def serve(
+    port: Annotated[int, Port] = 8443,
+    pcs_port: Annotated[int, Port] = 8081,
+    http: Annotated[bool, typer.Option("--http", help="No TLS; Azure's client wants it.")] = False,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="For ca.pem and root.der; else a new one.")
+    ] = None,
+    isolated: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Certificate (PEM) that may sign policies; repeatable."),
+    ] = None,
+    collateral: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Collateral in dcap-qvl's JSON form.")
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Its root, PEM or DER; without, Intel's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the simulated Intel, without --collateral.")] = 0,
+) -> None:
+    """Run an attestation service that speaks the REST API of Microsoft Azure Attestation.
+
+    Clients have to trust the CA in ca.pem, which is new each time. Without --collateral, the
+    simulated Intel endorses, and its collateral is served too. Ctrl-C ends it.
+    """
+    directory = Path(out or mkdtemp(prefix="tee-sim-"))
+    try:
+        from tee_sim.services.maa_http import serving
+
+        service, intel = _service(isolated or [], collateral, root, seed)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{error.name} is missing: pip install 'tee-sim[services]'") from None
+    with ExitStack() as stack, suppress(KeyboardInterrupt):
+        ca = stack.enter_context(serving(service, None if http else directory, port=port))
+        typer.echo(f"attestation service: {service.issuer}")
+        if ca:
+            typer.echo(f"trust its CA: {ca.resolve()}")
+        if collateral is None:
+            typer.echo(f"collateral service: {stack.enter_context(_pcs(intel, pcs_port))}")
+            (directory / "root.der").write_bytes(intel.root_der)
+            typer.echo(f"trust its root: {(directory / 'root.der').resolve()}")
+        sys.stdout.flush()
+        threading.Event().wait()
+
+
+def _pcs(intel: SimulatedIntel, port: int) -> AbstractContextManager[str]:
+    from tee_sim.services.pcs import create_app
+    from tee_sim.services.running import running
+
+    return running(create_app(intel, lambda: int(time.time())), port=port)
+
+
+def _service(
+    isolated: list[str], collateral: str | None, root: str | None, seed: int
+) -> tuple[AttestationService, SimulatedIntel]:
+    """The service, and the simulated Intel that endorses where no collateral is given."""
+    from cryptography.x509 import load_pem_x509_certificate
+
+    from tee_sim.attest.chains import load_root
+    from tee_sim.attest.collateral import Collateral
+    from tee_sim.attest.intel import SimulatedIntel
+    from tee_sim.services.appraiser import quote_appraiser, simulated_collateral
+    from tee_sim.services.local_ca import new_signer
+    from tee_sim.services.maa import AttestationService
+
+    intel = SimulatedIntel(seed)
+    appraise = quote_appraiser(simulated_collateral(intel), intel.root_der)
+    if collateral is not None:
+        endorsed = Collateral.from_json(read_file(collateral))
+        trusted = load_root(read_file(root)) if root is not None else None
+        appraise = quote_appraiser(lambda *_: endorsed, trusted)
+    try:
+        signers = [load_pem_x509_certificate(read_file(name)) for name in isolated]
+    except ValueError as error:
+        raise LayoutError(f"--isolated: {error}") from None
+    service = AttestationService(appraise, issuer="", signer=new_signer(), management=signers)
+    return service, intel
