@@ -11,12 +11,15 @@ import ctypes
 import hashlib
 import json
 import mmap
+import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import dcap_qvl
 import unicorn
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from unicorn import unicorn_const as uc
@@ -25,6 +28,10 @@ from unicorn import x86_const as x86
 from tee_sim import Platform
 from tee_sim.abi.image import Image, ImagePage, measure
 from tee_sim.abi.sgx import TCS, PageType
+from tee_sim.attest.chains import broken_link, load_chain
+from tee_sim.attest.collateral import Collateral
+from tee_sim.attest.tcb import parse_qe_identity, parse_tcb_info
+from tee_sim.attest.verifier import verify_quote
 from tee_sim.checks import Checks
 from tee_sim.hypervisor.honest import Launch
 from tee_sim.hypervisor.sgx import SGXGuest
@@ -48,6 +55,8 @@ LIMITS = {
     "import_vs_dependencies": ("<", 1.5),
     "enclaves_200_gib": ("<", 1.0),
     "creation_last_vs_first": ("<", 1.5),
+    "verify_quote_vs_dcap_qvl": ("<", 3),
+    "verify_quote_again_vs_dcap_qvl": ("<", 2),
 }
 GIB = 1 << 30
 ENCLAVES = 200
@@ -280,6 +289,41 @@ def memory_of_many() -> float:
     return int(out.stdout) * unit / GIB
 
 
+def verifying() -> dict[str, float]:
+    """A real quote with its collateral, over what `dcap-qvl` takes, which remembers nothing.
+
+    Once with nothing remembered, and again with chains and collateral known from the first time.
+    """
+    beside = Path(__file__).parents[2] / "shared" / "vectors"
+    folder = Path(os.environ.get("TEE_SIM_VECTORS", beside)) / "dcap"
+    if not folder.is_dir():
+        print(f"no quotes to verify in {folder}; TEE_SIM_VECTORS names them", file=sys.stderr)
+        return {}
+    first, again = [], []
+    for name, at in (("sgx", 1752919277), ("tdx", 1752919234)):
+        quote = (folder / f"{name}_quote").read_bytes()
+        text = (folder / f"{name}_quote_collateral.json").read_text()
+        ours, other = Collateral.from_json(text), dcap_qvl.QuoteCollateralV3.from_json(text)
+
+        def warm(quote: bytes = quote, ours: Collateral = ours, at: int = at) -> None:
+            verify_quote(quote, ours, at=at).require()
+
+        def cold(warm: Callable[[], None] = warm) -> None:
+            for remembered in (load_chain, broken_link, parse_tcb_info, parse_qe_identity):
+                remembered.cache_clear()
+            warm()
+
+        def theirs(quote: bytes = quote, other: object = other, at: int = at) -> None:
+            dcap_qvl.verify(quote, other, at)
+
+        first.append(interleaved(cold, theirs, 300))
+        again.append(interleaved(warm, theirs, 300))
+    return {
+        "verify_quote_vs_dcap_qvl": max(first),
+        "verify_quote_again_vs_dcap_qvl": max(again),
+    }
+
+
 def holds(name: str, value: float) -> bool:
     sign, limit = LIMITS[name]
     return value >= limit if sign == ">=" else value < limit
@@ -297,6 +341,7 @@ def measured() -> dict[str, float]:
         "import_vs_dependencies": importing(),
         "enclaves_200_gib": memory_of_many(),
         **many(),
+        **verifying(),
     }
 
 

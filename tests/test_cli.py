@@ -29,7 +29,7 @@ from tee_sim.sdk.sources import PROGRAMS
 from tee_sim.view.matrix import VERDICTS as DRAWN
 
 TYPES = str(Path(__file__).parent / "programs" / "types")
-COMMANDS = ("matrix", "checks", "measure", "inspect", "run", "attest")
+COMMANDS = ("matrix", "checks", "measure", "inspect", "run", "attest", "verify", "serve")
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX signals, pipes and terminals")
 
 
@@ -517,7 +517,8 @@ WORDS = st.one_of(
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    st.sampled_from(("measure", "inspect", "run", "checks", "nothing")), st.lists(WORDS, max_size=6)
+    st.sampled_from(("measure", "inspect", "run", "verify", "checks", "nothing")),
+    st.lists(WORDS, max_size=6),
 )
 @example("run", ["vault", "make_secret", "\udcff"])
 @example("run", ["vault", "make_secret", "\ud800"])

@@ -13,10 +13,8 @@ The attestation key signs header and body. The quoting enclave (QE), which made 
 its own report; the platform's certified key (PCK) signs that one, and Intel certifies the PCK.
 
 Sources: Intel SGX ECDSA QuoteLibReference DCAP API, "Quote Format"; Intel TDX DCAP Quoting Library
-API, "Version 4" and "Version 5 Quote Format"; compared with Intel's verification library.
-Bytes after the end of a quote are ignored there, and so they are here.
-
-Simplified: ECDSA P-256 is the only kind of attestation key.
+API, "Version 4" and "Version 5 Quote Format"; compared with Intel's verification library, which
+ignores bytes after the end of a quote, too.
 """
 
 from __future__ import annotations
@@ -31,28 +29,20 @@ from tee_sim.errors import LayoutError, Truncated, UnknownVersion
 
 INTEL_QE_VENDOR: Final = bytes.fromhex("939A7233F79C4CA9940A0DB3957F0607")
 ECDSA_P256: Final = 2
-"""Header.attestation_key_type of an ECDSA key on the curve P-256."""
+"""Header.attestation_key_type of the only kind of key here."""
 SGX, TDX = 0, 0x81
 """Header.tee_type."""
 PCK_CHAIN: Final = 5
 """Type of certification data: the PCK certificate and its issuers, as PEM."""
-QE_REPORT_CERTIFICATION: Final = 6
-"""Type of certification data that wraps the QE part in versions 4 and 5."""
-OE_REPORT_REMOTE: Final = 2
-"""Type of an Open Enclave report that holds a quote."""
+_QE_PART: Final = 6  # type of certification data
 
 Body: TypeAlias = ReportBody | TDReport10 | TDReport15
-BODY_TYPES: Final[dict[int, tuple[int, type[Body]]]] = {
-    1: (SGX, ReportBody),
-    2: (TDX, TDReport10),
-    3: (TDX, TDReport15),
+_BODIES: Final[dict[tuple[int, int], type[Body]]] = {
+    (SGX, 1): ReportBody,
+    (TDX, 2): TDReport10,
+    (TDX, 3): TDReport15,
 }
-"""Body type in version 5: the TEE that it belongs to, and the structure."""
-_BEFORE_V5: Final[dict[tuple[int, int], type[Body]]] = {
-    (3, SGX): ReportBody,
-    (4, SGX): ReportBody,
-    (4, TDX): TDReport10,
-}
+"""The structure of a body by TEE and, in version 5, its type."""
 
 
 # fmt: off
@@ -101,11 +91,7 @@ class Quote:
 
     @property
     def body(self) -> Body:
-        """The report body.
-
-        Raises:
-            LayoutError: it holds a bit that the structure reserves.
-        """
+        """The report body, or `Reserved` if it holds a bit that has no meaning."""
         return self.body_type.unpack(self.raw_body)
 
     @property
@@ -113,8 +99,8 @@ class Quote:
         """What the attestation key signs."""
         head = self.header.pack()
         if self.header.version == 5:
-            number = next(n for n, (_, kind) in BODY_TYPES.items() if kind is self.body_type)
-            head += number.to_bytes(2, "little") + len(self.raw_body).to_bytes(4, "little")
+            number = next(key[1] for key, kind in _BODIES.items() if kind is self.body_type)
+            return head + _typed(number, self.raw_body)
         return head + self.raw_body
 
     def pack(self) -> bytes:
@@ -122,25 +108,17 @@ class Quote:
         part = self.qe_report + self.qe_report_signature + _sized(self.qe_auth_data, 2)
         part += _typed(self.certification_type, self.certification_data)
         if self.header.version > 3:
-            part = _typed(QE_REPORT_CERTIFICATION, part)
+            part = _typed(_QE_PART, part)
         return self.signed + _sized(self.signature + self.attestation_key + part, 4)
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """The quote at the start of ``data``.
-
-        Raises:
-            LayoutError: there is none.
-        """
+        """The quote at the start of ``data``, or `LayoutError`."""
         return cls.take(data)[0]
 
     @classmethod
     def take(cls, data: bytes) -> tuple[Self, bytes]:
-        """The quote at the start of ``data``, and the bytes after it.
-
-        Raises:
-            LayoutError: there is no quote.
-        """
+        """The quote at the start of ``data``, and the bytes after it; or `LayoutError`."""
         reader = _Reader(data, "quote")
         header = Header.unpack(reader.take(Header.SIZE))
         kind = _body_type(header, reader)
@@ -149,7 +127,7 @@ class Quote:
         signature, key = auth.take(64), auth.take(64)
         part = auth
         if header.version > 3:
-            if (wrapped := auth.number(2)) != QE_REPORT_CERTIFICATION:
+            if (wrapped := auth.number(2)) != _QE_PART:
                 raise UnknownVersion(f"certification data of type {wrapped}; only 6 is known")
             part = _Reader(auth.sized(4), "QE report certification data")
         qe_report, qe_signature = part.take(ReportBody.SIZE), part.take(64)
@@ -162,21 +140,18 @@ class Quote:
 
 
 def unwrap(evidence: bytes) -> tuple[bytes, bytes]:
-    """The quote in a piece of evidence, and what Open Enclave's evidence holds besides.
+    """The quote in a piece of evidence, and the custom claims beside it; or `LayoutError`.
 
-    Evidence is a quote; or a quote behind Open Enclave's report header (``oe_report_header_t``,
-    16 bytes), as `oe_get_report` makes it; or behind its evidence header
-    (``oe_attestation_header_t``, version 3, 32 bytes), followed by the custom claims, whose
-    SHA-256 is in the report data.
+    Evidence is a quote; or one behind Open Enclave's report header (``oe_report_header_t``, 16
+    bytes), as `oe_get_report` makes it; or behind its evidence header
+    (``oe_attestation_header_t``, version 3, 32 bytes), followed by custom claims, whose SHA-256
+    is in the report data.
 
     Source: openenclave/openenclave, ``internal/report.h`` and ``common/attest_plugin.h``.
-
-    Raises:
-        LayoutError: it is none of them.
     """
     reader = _Reader(evidence, "evidence")
     if (version := reader.number(4)) == 1:
-        if (kind := reader.number(4)) != OE_REPORT_REMOTE:
+        if (kind := reader.number(4)) != 2:
             raise UnknownVersion(f"Open Enclave report of type {kind}: it holds no quote")
         return reader.sized(8), b""
     if version != 3:
@@ -189,18 +164,14 @@ def unwrap(evidence: bytes) -> tuple[bytes, bytes]:
 
 def _body_type(header: Header, reader: _Reader) -> type[Body]:
     """The structure of the body that a header announces."""
-    if header.version != 5:
-        kind = _BEFORE_V5.get((header.version, header.tee_type))
-        if kind is None:
-            raise UnknownVersion(
-                f"no quote of version {header.version} for TEE type {header.tee_type:#x}"
-            )
-        return kind
-    number, size = reader.number(2), reader.number(4)
-    tee_type, kind = BODY_TYPES.get(number, (None, ReportBody))
-    if tee_type != header.tee_type:
-        raise UnknownVersion(f"no quote body of type {number} for TEE type {header.tee_type:#x}")
-    if size != kind.SIZE:
+    version, tee = header.version, header.tee_type
+    number, size = {SGX: 1, TDX: 2}.get(tee, 0), None
+    if version == 5:
+        number, size = reader.number(2), reader.number(4)
+    kind = _BODIES.get((tee, number))
+    if kind is None or version not in (3, 4, 5) or (version, tee) == (3, TDX):
+        raise UnknownVersion(f"no quote of version {version}, TEE {tee:#x}, body type {number}")
+    if size not in (None, kind.SIZE):
         raise LayoutError(f"quote: {kind.__name__} is {kind.SIZE} bytes, not {size}")
     return kind
 

@@ -32,6 +32,9 @@ CRL: TypeAlias = x509.CertificateRevocationList
 SGX_EXTENSION: Final = x509.ObjectIdentifier("1.2.840.113741.1.13.1")
 """The extension of a PCK certificate that describes the platform."""
 
+MOST_PEM = 1 << 16
+"""Longest chain that is read, bytes; Intel's are about 4,000."""
+
 _ECDSA: Final = ec.ECDSA(SHA256())
 _MALFORMED: Final = (
     ValueError,
@@ -55,23 +58,37 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """A certificate, and what a Verifier looks at in it."""
+    """A certificate, and what a Verifier looks at in it; a wrong extension shows when asked for."""
 
-    x509: x509.Certificate
+    certificate: x509.Certificate
     name: str
-    ca: bool
     key: ec.EllipticCurvePublicKey
     window: Window
-    sgx_extension: bytes | None
-    fingerprint: bytes
+
+    def _extension(self, oid: x509.ObjectIdentifier) -> x509.ExtensionType | None:
+        found = or_layout_error("certificate", lambda: self.certificate.extensions)
+        return next((each.value for each in found if each.oid == oid), None)
+
+    @property
+    def ca(self) -> bool:
+        """Whether it may issue certificates."""
+        constraints = self._extension(x509.BasicConstraints.oid)
+        return isinstance(constraints, x509.BasicConstraints) and constraints.ca
+
+    @property
+    def sgx_extension(self) -> bytes | None:
+        """The description of a platform, DER."""
+        extension = self._extension(SGX_EXTENSION)
+        return extension.public_bytes() if extension else None
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of its DER form."""
+        return sha256(self.certificate.public_bytes(Encoding.DER)).digest()
 
 
 def or_layout_error(what: str, load: Callable[[], T]) -> T:
-    """What ``load`` makes of some bytes.
-
-    Raises:
-        LayoutError: the library cannot read them.
-    """
+    """What ``load`` makes of some bytes, or `LayoutError` if the library cannot read them."""
     try:
         return load()
     except _MALFORMED as error:
@@ -80,14 +97,13 @@ def or_layout_error(what: str, load: Callable[[], T]) -> T:
 
 @lru_cache(maxsize=64)
 def load_chain(pem: str | bytes, length: int) -> tuple[Certificate, ...]:
-    """The certificates of a PEM text: the leaf first, the root last.
+    """That many certificates of a PEM text, the leaf first, the root last; else `LayoutError`.
 
     The answer depends on the text only, so it is remembered: one chain serves many quotes.
-
-    Raises:
-        LayoutError: there are not ``length`` certificates in it, or not of the expected kind.
     """
     data = pem.encode("utf-8", "replace") if isinstance(pem, str) else pem
+    if len(data) > MOST_PEM:
+        raise LayoutError(f"certificates: more than {MOST_PEM} bytes")
     loaded = or_layout_error("certificates", lambda: x509.load_pem_x509_certificates(data))
     if len(loaded) != length:
         raise LayoutError(f"{len(loaded)} certificates, not {length}")
@@ -99,66 +115,61 @@ def _certificate(loaded: x509.Certificate) -> Certificate:
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise LayoutError("a certificate whose key is not on the curve P-256")
     names = loaded.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    values = {extension.oid: extension.value for extension in loaded.extensions}
-    constraints, sgx = values.get(x509.BasicConstraints.oid), values.get(SGX_EXTENSION)
     name = str(names[0].value) if names else ""
     start, end = loaded.not_valid_before_utc, loaded.not_valid_after_utc
-    return Certificate(
-        loaded,
-        name,
-        isinstance(constraints, x509.BasicConstraints) and constraints.ca,
-        key,
-        Window(name, start.timestamp(), end.timestamp()),
-        sgx.public_bytes() if sgx else None,
-        sha256(loaded.public_bytes(Encoding.DER)).digest(),
-    )
+    return Certificate(loaded, name, key, Window(name, start.timestamp(), end.timestamp()))
 
 
 @lru_cache(maxsize=64)
 def broken_link(chain: tuple[Certificate, ...], names: tuple[str, ...]) -> str:
     """What is wrong with a chain below its root; empty if nothing is.
 
-    Args:
-        chain: the certificates.
-        names: what each one's common name must contain.
+    ``names`` is what each certificate's common name must contain.
     """
     for certificate, name in zip(chain, names, strict=True):
         if name not in certificate.name:
             return f"'{certificate.name}' where '{name}' should be"
     for certificate, issuer in pairwise(chain):
-        if not issuer.ca:
+        if issuer is not chain[-1] and not issuer.ca:
             return f"'{issuer.name}' is no certification authority"
         try:
-            certificate.x509.verify_directly_issued_by(issuer.x509)
+            certificate.certificate.verify_directly_issued_by(issuer.certificate)
         except (*_MALFORMED, InvalidSignature):
             return f"'{certificate.name}' was not issued by '{issuer.name}'"
     return ""
 
 
 def load_crl(der: bytes) -> CRL:
-    """A revocation list in DER.
+    """A revocation list in DER, or `LayoutError`."""
 
-    Raises:
-        LayoutError: it is none.
-    """
-    return or_layout_error("revocation list", lambda: x509.load_der_x509_crl(der))
+    def load() -> CRL:
+        crl = x509.load_der_x509_crl(der)
+        crl_window(crl, "")  # so that a date which is none shows now
+        return crl
+
+    return or_layout_error("revocation list", load)
 
 
 def issued(crl: CRL, issuer: Certificate) -> tuple[bool, str]:
-    """Whether a list names a certificate as its issuer, and is signed by it."""
-    if or_layout_error("revocation list", lambda: crl.issuer) != issuer.x509.subject:
-        return False, f"by {crl.issuer.rfc4514_string()}"
-    valid = or_layout_error("revocation list", lambda: crl.is_signature_valid(issuer.key))
-    return valid, "it is" if valid else "it is not"
+    """Whether a list names a certificate as its issuer, and is signed by it; or `LayoutError`."""
+
+    def find() -> tuple[bool, str]:
+        if crl.issuer != issuer.certificate.subject:
+            return False, f"by {crl.issuer.rfc4514_string()}"
+        return _yes(crl.is_signature_valid(issuer.key))
+
+    return or_layout_error("revocation list", find)
 
 
 def not_on(crl: CRL, certificate: Certificate) -> tuple[bool, str]:
-    """Whether a certificate is not on a list."""
-    serial = or_layout_error("serial number", lambda: certificate.x509.serial_number)
-    entry = or_layout_error(
-        "revocation list", lambda: crl.get_revoked_certificate_by_serial_number(serial)
-    )
-    return entry is None, f"serial number {serial:#x} is {'on it' if entry else 'not on it'}"
+    """Whether a certificate is not on a list; or `LayoutError`."""
+
+    def find() -> tuple[bool, str]:
+        serial = certificate.certificate.serial_number
+        entry = crl.get_revoked_certificate_by_serial_number(serial)
+        return entry is None, f"serial number {serial:#x} is {'on it' if entry else 'not on it'}"
+
+    return or_layout_error("revocation list", find)
 
 
 def crl_window(crl: CRL, what: str) -> Window:
@@ -173,25 +184,21 @@ def verify(key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes) -> tup
     try:
         key.verify(encode_dss_signature(r, s), data, _ECDSA)
     except InvalidSignature:
-        return False, "it is not"
-    return len(signature) == 64, "it is" if len(signature) == 64 else "not 64 bytes"
+        return _yes(False)
+    return _yes(len(signature) == 64)
+
+
+def _yes(holds: bool) -> tuple[bool, str]:
+    return holds, "it is" if holds else "it is not"
 
 
 def raw_key(point: bytes) -> ec.EllipticCurvePublicKey:
-    """The public key x || y, 64 bytes.
-
-    Raises:
-        LayoutError: it is no point of the curve.
-    """
+    """The public key x || y, 64 bytes, or `LayoutError` if that is no point of the curve."""
     load = ec.EllipticCurvePublicKey.from_encoded_point
     return or_layout_error("public key", lambda: load(ec.SECP256R1(), b"\x04" + point))
 
 
 def load_root(data: bytes) -> bytes:
-    """A root certificate, PEM or DER, in DER.
-
-    Raises:
-        LayoutError: it is neither.
-    """
+    """A root certificate, PEM or DER, in DER; else `LayoutError`."""
     load = x509.load_pem_x509_certificate if b"-BEGIN" in data else x509.load_der_x509_certificate
     return or_layout_error("root", lambda: load(data).public_bytes(Encoding.DER))

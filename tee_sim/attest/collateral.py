@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields
+from types import UnionType
 from typing import Any, Self
 
 from tee_sim.attest.fields import Fields, json_object
 from tee_sim.errors import LayoutError
 
-_TYPES: dict[Any, tuple[type, ...]] = {
-    "str": (str,),
-    "bytes": (bytes,),
-    "str | None": (str, type(None)),
-}
+_TYPES: dict[Any, type | UnionType] = {"str": str, "bytes": bytes, "str | None": str | None}
 
 
 @dataclass(frozen=True)

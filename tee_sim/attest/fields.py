@@ -9,7 +9,7 @@ from typing import Any
 
 from tee_sim.errors import LayoutError
 
-MOST_JSON = 16 << 20
+MOST_JSON = 4 << 20
 """Longest JSON text that is read; Intel's longest is about 300,000 characters."""
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
@@ -17,11 +17,7 @@ _HEX = re.compile("[0-9A-Fa-f]*")
 
 
 def json_object(text: str | bytes, what: str) -> dict[str, Any]:
-    """A JSON text that holds an object.
-
-    Raises:
-        LayoutError: it does not, or it is too long or too deep.
-    """
+    """A JSON text that holds an object, neither too long nor too deep; else `LayoutError`."""
     if len(text) > MOST_JSON:
         raise LayoutError(f"{what}: more than {MOST_JSON >> 20} MiB")
     try:
@@ -86,16 +82,21 @@ class Fields:
         """An object."""
         return Fields(self._get(name, dict), f"{self._what}.{name}")
 
+    def array(self, name: str) -> list[Any]:
+        """An array of anything."""
+        values: list[Any] = self._get(name, list)
+        return values
+
     def children(self, name: str) -> list[Fields]:
         """An array of objects, not empty."""
-        values = self._get(name, list)
+        values = self.array(name)
         if not values or not all(isinstance(value, dict) for value in values):
             raise self.wrong(name, "is empty, or holds what is no object")
         return [Fields(value, f"{self._what}.{name}") for value in values]
 
     def texts(self, name: str) -> tuple[str, ...]:
         """An array of strings; none if the field is missing."""
-        values = self._get(name, list) if name in self.data else []
+        values = self.array(name) if name in self.data else []
         if not all(isinstance(value, str) for value in values):
             raise self.wrong(name, "holds what is no string")
         return tuple(values)

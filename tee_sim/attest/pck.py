@@ -24,39 +24,22 @@ _Values: TypeAlias = dict[bytes, tuple[int, bytes]]
 
 @dataclass(frozen=True)
 class PCK:
-    """A platform at one raw TCB, as Intel certified it.
+    """A platform at one raw TCB, as Intel certified it; the last four are None for clients."""
 
-    Attributes:
-        ppid: 16 bytes: which platform it is.
-        components: 16 security versions, which the TCB levels are compared with.
-        pcesvn: security version of the provisioning certification enclave (PCE).
-        pceid: 2 bytes: which PCE.
-        fmspc: 6 bytes: family, model, stepping, platform and custom SKU.
-        sgx_type: one of `SGX_TYPES`.
-        platform_instance_id: 16 bytes; None for client platforms, like the rest.
-        dynamic_platform: packages can be added to the platform.
-        cached_keys: Intel keeps the platform's root keys.
-        smt_enabled: simultaneous multithreading is on.
-    """
-
-    ppid: bytes
-    components: tuple[int, ...]
-    pcesvn: int
-    pceid: bytes
-    fmspc: bytes
-    sgx_type: str
-    platform_instance_id: bytes | None = None
-    dynamic_platform: bool | None = None
-    cached_keys: bool | None = None
-    smt_enabled: bool | None = None
+    ppid: bytes  # 16 bytes: which platform it is
+    components: tuple[int, ...]  # 16 security versions, which the TCB levels are compared with
+    pcesvn: int  # security version of the provisioning certification enclave (PCE)
+    pceid: bytes  # 2 bytes: which PCE
+    fmspc: bytes  # 6 bytes: family, model, stepping, platform and custom SKU
+    sgx_type: str  # one of SGX_TYPES
+    platform_instance_id: bytes | None  # 16 bytes
+    dynamic_platform: bool | None  # packages can be added to the platform
+    cached_keys: bool | None  # Intel keeps the platform's root keys
+    smt_enabled: bool | None  # simultaneous multithreading is on
 
     @classmethod
     def parse(cls, extension: bytes | None) -> Self:
-        """Read the SGX extension, DER.
-
-        Raises:
-            LayoutError: it is missing or not as it should be.
-        """
+        """Read the SGX extension, DER, or `LayoutError`."""
         outer = list(_elements(extension or b""))
         if len(outer) != 1:
             raise LayoutError("PCK certificate: no SGX extension")

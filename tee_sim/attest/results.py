@@ -71,7 +71,7 @@ class AttestationResult:
 
     @property
     def accepted(self) -> bool:
-        """Whether every check passed."""
+        """Whether there are checks, and all passed."""
         return bool(self.checks) and all(check.passed for check in self.checks)
 
     @property

@@ -18,14 +18,9 @@ from typing import Any, Final
 from tee_sim.attest.fields import Fields, json_object
 from tee_sim.errors import LayoutError, ReferenceValueMismatch
 
-LEVEL_STATUSES: Final = (
-    "UpToDate",
-    "SWHardeningNeeded",
-    "ConfigurationNeeded",
-    "ConfigurationAndSWHardeningNeeded",
-    "OutOfDate",
-    "OutOfDateConfigurationNeeded",
-    "Revoked",
+LEVEL_STATUSES: Final = tuple(
+    "UpToDate SWHardeningNeeded ConfigurationNeeded ConfigurationAndSWHardeningNeeded "
+    "OutOfDate OutOfDateConfigurationNeeded Revoked".split()
 )
 """What Intel says of a level."""
 STATUSES: Final = (*LEVEL_STATUSES, "TDRelaunchAdvised", "TDRelaunchAdvisedConfigurationNeeded")
@@ -35,22 +30,13 @@ _NOT_OUT_OF_DATE: Final = LEVEL_STATUSES[:4]
 
 @dataclass(frozen=True)
 class Level:
-    """One level, of a platform, a quoting enclave or a TDX module.
+    """One level, of a platform, a quoting enclave or a TDX module, and Intel's judgement of it."""
 
-    Attributes:
-        sgx: 16 security versions; empty if it is not a platform's.
-        svn: PCESVN of a platform, ISVSVN of the others.
-        tdx: 16 security versions of TDX; empty for SGX.
-        status: what Intel thinks of whoever is on it.
-        date: Unix seconds: whoever is on it has all that was published until then.
-        advisories: those that concern whoever is on it.
-    """
-
-    sgx: tuple[int, ...]
-    svn: int
-    tdx: tuple[int, ...]
+    sgx: tuple[int, ...]  # 16 security versions of a platform; else empty
+    svn: int  # PCESVN of a platform, ISVSVN of the others
+    tdx: tuple[int, ...]  # 16 security versions of TDX; empty for SGX
     status: str
-    date: int
+    date: int  # Unix seconds: whoever is on it has all that was published until then
     advisories: tuple[str, ...]
 
 
@@ -78,10 +64,9 @@ class TCBInfo:
     levels: tuple[Level, ...]
 
     def module(self, version: int) -> ModuleIdentity:
-        """The identity of a TDX module, by its major version; 0 is of before they had identities.
+        """The identity of a TDX module by its version, or `ReferenceValueMismatch`.
 
-        Raises:
-            ReferenceValueMismatch: there is none.
+        Version 0 is of before there were identities; then one stands for all.
         """
         wanted = f"TDX_{version:02X}" if version else ""
         for module in self.modules:
@@ -92,11 +77,7 @@ class TCBInfo:
 
 @lru_cache(maxsize=16)
 def parse_tcb_info(text: str) -> TCBInfo:
-    """Read TCB info, the signed text.
-
-    Raises:
-        LayoutError: it is no TCB info of version 2, which lives on in old files, or 3.
-    """
+    """Read TCB info, version 3 or 2, which lives on in old files; else `LayoutError`."""
     fields = Fields(json_object(text, "TCB info"), "TCB info")
     version = fields.number("version")
     if version not in (2, 3):
@@ -141,11 +122,7 @@ class EnclaveIdentity:
 
 @lru_cache(maxsize=16)
 def parse_qe_identity(text: str) -> EnclaveIdentity:
-    """Read QE identity, the signed text.
-
-    Raises:
-        LayoutError: it is no enclave identity of version 2.
-    """
+    """Read an enclave identity of version 2; else `LayoutError`."""
     fields = Fields(json_object(text, "QE identity"), "QE identity")
     if fields.number("version") != 2:
         raise fields.wrong("version", "is not 2")
@@ -193,7 +170,8 @@ def _platform_level(fields: Fields, version: int, kind: str) -> Level:
 
 
 def _components(tcb: Fields, name: str) -> tuple[int, ...]:
-    svns: list[Any] = [component.data.get("svn") for component in tcb.children(name)]
+    rows = tcb.array(name)
+    svns: list[Any] = [row.get("svn") for row in rows if type(row) is dict]
     if len(svns) != 16 or not all(type(svn) is int and 0 <= svn <= 0xFF for svn in svns):
         raise tcb.wrong(name, "are not 16 security versions in 0-255")
     return tuple(svns)
@@ -207,11 +185,7 @@ def _highest_first(levels: Iterable[Level]) -> tuple[Level, ...]:
 
 
 def part_level(levels: tuple[Level, ...], isvsvn: int) -> Level:
-    """The level of a quoting enclave or a TDX module.
-
-    Raises:
-        ReferenceValueMismatch: it is below all.
-    """
+    """The level of a quoting enclave or a TDX module, or `ReferenceValueMismatch`."""
     for level in levels:
         if isvsvn >= level.svn:
             return level
@@ -221,15 +195,10 @@ def part_level(levels: tuple[Level, ...], isvsvn: int) -> Level:
 def platform_level(
     info: TCBInfo, components: tuple[int, ...], pcesvn: int, tee_tcb_svn: bytes = b""
 ) -> Level:
-    """The highest level none of whose versions is above the platform's.
+    """The highest level none of whose versions is above the platform's; arguments as `evaluate`'s.
 
-    Args:
-        info: Intel's levels.
-        components: 16 security versions from the PCK certificate.
-        pcesvn: from the PCK certificate.
-        tee_tcb_svn: 16 security versions from the TD report; empty for SGX, and to look at SGX's
-            only. If the second is not 0, the first two are those of a TDX module that has an
-            identity of its own, and do not count here.
+    If the second number of TEE_TCB_SVN is not 0, the first two are those of a TDX module that has
+    an identity of its own, and do not count here.
 
     Raises:
         ReferenceValueMismatch: there is none.
@@ -269,7 +238,7 @@ def evaluate(
     Args:
         info: Intel's levels.
         components: 16 security versions from the PCK certificate.
-        pcesvn: from the PCK certificate.
+        pcesvn: from there, too.
         enclave: the level of the quoting enclave.
         tee_tcb_svn: 16 security versions from the TD report; empty for SGX.
         tee_tcb_svn2: those of the TDX module that runs now (TDX 1.5), else empty.

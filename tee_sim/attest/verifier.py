@@ -24,33 +24,14 @@ from typing import Final, TypeAlias, TypeVar
 from tee_sim.abi.quote import ECDSA_P256, INTEL_QE_VENDOR, PCK_CHAIN, TDX, Body, Quote, unwrap
 from tee_sim.abi.sgx import ReportBody
 from tee_sim.abi.tdx import TDReport10, TDReport15
-from tee_sim.attest.chains import (
-    CRL,
-    Certificate,
-    Window,
-    broken_link,
-    crl_window,
-    issued,
-    load_chain,
-    load_crl,
-    not_on,
-    raw_key,
-    verify,
-)
+from tee_sim.attest import chains, tcb
+from tee_sim.attest.chains import CRL, Certificate, Window, not_on, verify
 from tee_sim.attest.claims import claims_of
 from tee_sim.attest.collateral import Collateral
 from tee_sim.attest.ledger import Ledger, Piece, known
 from tee_sim.attest.pck import PCK
 from tee_sim.attest.results import AttestationResult
-from tee_sim.attest.tcb import (
-    EnclaveIdentity,
-    Level,
-    TCBInfo,
-    evaluate,
-    parse_qe_identity,
-    parse_tcb_info,
-    part_level,
-)
+from tee_sim.attest.tcb import EnclaveIdentity, Level, TCBInfo
 from tee_sim.errors import UsageError
 
 INTEL_ROOT_SHA256: Final = bytes.fromhex(
@@ -124,8 +105,8 @@ class _Verification(Ledger):
         )
         body = self.piece("QUOTE.FORMAT", self.quote.body_type.__name__, lambda: self.quote.body)
         chain, crls = self._pck_certificate()
-        info, info_chain = self._signed("tcb_info", parse_tcb_info, crls[0])
-        identity, identity_chain = self._signed("qe_identity", parse_qe_identity, crls[0])
+        info, info_chain = self._signed("tcb_info", tcb.parse_tcb_info, crls[0])
+        identity, identity_chain = self._signed("qe_identity", tcb.parse_qe_identity, crls[0])
         windows = self._current(
             {
                 "CERTIFICATES.CURRENT": [
@@ -133,8 +114,8 @@ class _Verification(Ledger):
                     lambda: [each.window for each in (*info_chain(), *identity_chain())],
                 ],
                 "CRLS.CURRENT": [
-                    lambda: [crl_window(crls[0](), "ROOT_CRL")],
-                    lambda: [crl_window(crls[1](), "PCK_CRL")],
+                    lambda: [chains.crl_window(crls[0](), "ROOT_CRL")],
+                    lambda: [chains.crl_window(crls[1](), "PCK_CRL")],
                 ],
                 "TCB_INFO.CURRENT": [lambda: [_window(info())]],
                 "QE_IDENTITY.CURRENT": [lambda: [_window(identity())]],
@@ -155,7 +136,10 @@ class _Verification(Ledger):
         return AttestationResult(status, tuple(advisories), tuple(self.checks), claims)
 
     def _pck_certificate(self) -> tuple[Piece[Chain], tuple[Piece[CRL], Piece[CRL]]]:
-        """The chain of the platform's key, and the root's and its CA's revocation lists."""
+        """The chain of the platform's key, and the root's and its CA's revocation lists.
+
+        The lists are checked with the CAs in that chain, so ``pck_crl_issuer_chain`` is not needed.
+        """
         given = self.collateral
         pem: str | bytes = self.quote.certification_data
         if self.quote.certification_type != PCK_CHAIN:
@@ -170,11 +154,11 @@ class _Verification(Ledger):
     def _chain(self, name: str, pem: str | bytes, *names: str) -> Piece[Chain]:
         """A chain of certificates, from one whose name contains the first up to the root."""
         number = len(names)
-        load = partial(load_chain, pem, number)
+        load = partial(chains.load_chain, pem, number)
         chain = self.piece(f"{name}.CERTIFICATES", f"{number} certificates", load)
 
         def find() -> tuple[bool, str]:
-            broken = broken_link(chain(), names)
+            broken = chains.broken_link(chain(), names)
             return not broken, broken or ", ".join(each.name for each in chain())
 
         self.test(f"{name}.CHAIN", ", ".join(names), find)
@@ -182,8 +166,8 @@ class _Verification(Ledger):
         return chain
 
     def _crl(self, name: str, der: bytes, issuer: Piece[Certificate]) -> Piece[CRL]:
-        crl = self.piece(f"{name}.FORMAT", "a revocation list", partial(load_crl, der))
-        self.test(f"{name}.SIGNATURE", "by its issuer", lambda: issued(crl(), issuer()))
+        crl = self.piece(f"{name}.FORMAT", "a revocation list", partial(chains.load_crl, der))
+        self.test(f"{name}.SIGNATURE", "by its issuer", lambda: chains.issued(crl(), issuer()))
         return crl
 
     def _signed(
@@ -195,7 +179,7 @@ class _Verification(Ledger):
         said = self.piece(f"{name}.FORMAT", "as Intel writes it", partial(parse, text))
         chain = self._chain(name, getattr(self.collateral, f"{field}_issuer_chain"), SIGNING, ROOT)
         self.test(f"{name}.SIGNER_NOT_REVOKED", "not revoked", lambda: not_on(crl(), chain()[0]))
-        data = text.encode("utf-8", "replace")
+        data = text.encode("utf-8", "surrogatepass")
         self.test(f"{name}.SIGNATURE", SIGNING, lambda: verify(chain()[0].key, signature, data))
         return said, chain
 
@@ -251,11 +235,11 @@ class _Verification(Ledger):
         return self.piece(
             "QE_IDENTITY.LEVEL",
             "a level that it reaches",
-            lambda: part_level(identity().levels, report().isvsvn),
+            lambda: tcb.part_level(identity().levels, report().isvsvn),
         )
 
     def _quote_signature(self) -> tuple[bool, str]:
-        key = raw_key(self.quote.attestation_key)
+        key = chains.raw_key(self.quote.attestation_key)
         return verify(key, self.quote.signature, self.quote.signed)
 
     def _tcb(
@@ -267,7 +251,7 @@ class _Verification(Ledger):
             report = body()
             svn2 = report.tee_tcb_svn2 if isinstance(report, TDReport15) else b""
             svn = _td(report).tee_tcb_svn if self.tdx else b""
-            return evaluate(info(), pck().components, pck().pcesvn, level(), svn, svn2)
+            return tcb.evaluate(info(), pck().components, pck().pcesvn, level(), svn, svn2)
 
         verdict = self.piece("TCB.LEVEL", "a level that the platform reaches", find)
         self.test(

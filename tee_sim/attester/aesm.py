@@ -18,6 +18,12 @@ is trusted by nobody: it may refuse to serve, and can do no more.
                                                                -> quote
 
 Source: Intel SGX ECDSA QuoteLibReference, "Quote Generation".
+
+Simplified: Intel's PCE encrypts the PPID to Intel, and its QE keeps its key and certification in
+files, sealed; here the PPID is told in clear, and nothing is kept: the key follows from the seal
+key, and the rest is made again. The label from which the QE's key follows is unverified.
+An enclave that verifies a quote (``oe_verify_evidence``) looks at signatures, the root and the
+identity of the QE, not at revocation lists and TCB levels.
 """
 
 from __future__ import annotations
@@ -46,7 +52,8 @@ class QuotingService:
         intel: the vendor, who must have certified the processor (`manufacture`).
 
     Attributes:
-        chain: the PCK certificate of this platform's TCB, its CA's and the root's, PEM.
+        pck: what the vendor has certified of this platform.
+        chain: that certificate, its CA's and the root's, PEM.
         qe, pce: the two enclaves.
         quote_size: bytes of each quote.
 
@@ -79,16 +86,16 @@ class QuotingService:
         """One of the vendor's enclaves, by the user who may have the provisioning keys."""
         platform, program = self._platform, self._platform.build(name)
         identity = replace(program.identity, provisionkey=True)
+        attributes = identity.attributes()
         sigstruct = sign(
             platform.measurement(program.image),
             load_vendor_key(),
-            attributes=identity.attributes(),
+            attributes=attributes,
             attributemask=AttributesMask(flags=ALL_BITS, xfrm=ALL_BITS),
             isvprodid=identity.isvprodid,
             isvsvn=identity.isvsvn,
             vendor=VENDOR_INTEL,
         )
-        attributes = identity.attributes()
         launch = Launch(name, program.image, sigstruct, attributes, identity, caller="aesmd")
         return DeployedEnclave(program, platform.host.launch(launch), None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Annotated
@@ -39,7 +39,6 @@ def serve(
     root: Annotated[
         str | None, typer.Option(metavar="FILE", help="Its root, PEM or DER; without, Intel's.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the simulated Intel, without --collateral.")] = 0,
 ) -> None:
     """Run an attestation service that speaks the REST API of Microsoft Azure Attestation.
 
@@ -49,8 +48,10 @@ def serve(
     directory = Path(out or mkdtemp(prefix="tee-sim-"))
     try:
         from tee_sim.services.maa_http import serving
+        from tee_sim.services.pcs import create_app
+        from tee_sim.services.running import running
 
-        service, intel = _service(isolated or [], collateral, root, seed)
+        service, intel = _service(isolated or [], collateral, root)
     except ModuleNotFoundError as error:
         raise UsageError(f"{error.name} is missing: pip install 'tee-sim[services]'") from None
     with ExitStack() as stack, suppress(KeyboardInterrupt):
@@ -59,22 +60,16 @@ def serve(
         if ca:
             typer.echo(f"trust its CA: {ca.resolve()}")
         if collateral is None:
-            typer.echo(f"collateral service: {stack.enter_context(_pcs(intel, pcs_port))}")
+            pcs = running(create_app(intel, lambda: int(time.time())), port=pcs_port)
+            typer.echo(f"collateral service: {stack.enter_context(pcs)}")
             (directory / "root.der").write_bytes(intel.root_der)
             typer.echo(f"trust its root: {(directory / 'root.der').resolve()}")
         sys.stdout.flush()
         threading.Event().wait()
 
 
-def _pcs(intel: SimulatedIntel, port: int) -> AbstractContextManager[str]:
-    from tee_sim.services.pcs import create_app
-    from tee_sim.services.running import running
-
-    return running(create_app(intel, lambda: int(time.time())), port=port)
-
-
 def _service(
-    isolated: list[str], collateral: str | None, root: str | None, seed: int
+    isolated: list[str], collateral: str | None, root: str | None
 ) -> tuple[AttestationService, SimulatedIntel]:
     """The service, and the simulated Intel that endorses where no collateral is given."""
     from cryptography.x509 import load_pem_x509_certificate
@@ -82,11 +77,15 @@ def _service(
     from tee_sim.attest.chains import load_root
     from tee_sim.attest.collateral import Collateral
     from tee_sim.attest.intel import SimulatedIntel
+    from tee_sim.attester.manufacturing import MODELS, manufacture
+    from tee_sim.platform import Platform
     from tee_sim.services.appraiser import quote_appraiser, simulated_collateral
     from tee_sim.services.local_ca import new_signer
     from tee_sim.services.maa import AttestationService
 
-    intel = SimulatedIntel(seed)
+    intel = SimulatedIntel()
+    for tee in MODELS:
+        manufacture(Platform(tee), intel)  # from now on Intel endorses all processors of its kind
     appraise = quote_appraiser(simulated_collateral(intel), intel.root_der)
     if collateral is not None:
         endorsed = Collateral.from_json(read_file(collateral))

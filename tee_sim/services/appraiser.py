@@ -1,4 +1,7 @@
-"""What joins the attestation service to the Verifier of quotes: `tee_sim.services.maa.Appraise`."""
+"""What joins the attestation service to the Verifier of quotes: `tee_sim.services.maa.Appraise`.
+
+Simplified: which TCB statuses Microsoft's baseline accepts is not published (unverified).
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,7 @@ Provider: TypeAlias = Callable[[Quote, int], Collateral]
 
 GOOD_ENOUGH = "UpToDate SWHardeningNeeded ConfigurationNeeded ConfigurationAndSWHardeningNeeded"
 BASELINE = Policy(tcb_statuses=tuple(GOOD_ENOUGH.split()), allow_debug=True)
-"""What a platform must be before the owner's policy is asked, which may forbid debugging.
-
-Simplified: Microsoft does not say which statuses its baseline accepts (unverified).
-"""
+"""What a platform must be before the owner's policy is asked, which may forbid debugging."""
 
 
 def quote_appraiser(collateral: Provider, root: bytes | None = None) -> Appraise:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import from_json
 
+from tee_sim.attest.claims import DEBUG
 from tee_sim.errors import ServiceError
 from tee_sim.services.tokens import base64url, from_base64url
 
@@ -50,9 +51,6 @@ OWN_CLAIMS = {
     *("x-ms-sgx-collateral", "maa-attestationcollateral", *DEPRECATED),
 }
 """The claims that the service makes itself."""
-DEBUG_ATTRIBUTE = 1
-"""Bit of Open Enclave's claim ``attributes``: OE_EVIDENCE_ATTRIBUTES_SGX_DEBUG."""
-
 
 Base64Url: TypeAlias = Annotated[bytes, BeforeValidator(from_base64url)]
 
@@ -122,7 +120,7 @@ class AttestRequest(BaseModel, alias_generator=to_camel):
         collateral = {**endorsements, "quotehash": _sha256(evidence)}
         claims: dict[str, Any] = {
             "x-ms-attestation-type": "sgx",
-            "x-ms-sgx-is-debuggable": bool(found["attributes"] & DEBUG_ATTRIBUTE),
+            "x-ms-sgx-is-debuggable": bool(found["attributes"] & DEBUG),
             "x-ms-sgx-product-id": found["product_id"],
             "x-ms-sgx-mrsigner": found["signer_id"].hex(),
             "x-ms-sgx-mrenclave": found["unique_id"].hex(),

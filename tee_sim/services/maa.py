@@ -32,15 +32,7 @@ from tee_sim.errors import AttestationError, LayoutError, ServiceError
 from tee_sim.services import tokens
 from tee_sim.services.claims import DEFAULT_POLICY, DEPRECATED, EVIDENCE, OWN_CLAIMS, AttestRequest
 from tee_sim.services.policy import Claim, Issued, Policy, PolicyEvaluationError, parse_policy
-from tee_sim.services.tokens import (
-    ReceivedJWS,
-    Signer,
-    base64url,
-    digest,
-    from_base64url,
-    invalid,
-    jwk,
-)
+from tee_sim.services.tokens import ReceivedJWS, Signer, base64url, digest, invalid, jwk
 
 Appraise: TypeAlias = Callable[[str, bytes, int], Mapping[str, Any]]
 """Verifies evidence: attestation type, evidence, Unix time -> claims by Open Enclave's names."""
@@ -72,7 +64,7 @@ class StoredPolicy(NamedTuple):
             ServiceError: there is none.
         """
         try:
-            text = from_base64url(_member(jws, "AttestationPolicy")).decode()
+            text = tokens.from_base64url(_member(jws, "AttestationPolicy")).decode()
         except ValueError:
             raise invalid("AttestationPolicy is not UTF-8 in base64url") from None
         return cls(jws, text, parse_policy(text))
@@ -207,7 +199,7 @@ class AttestationService:
         return {"keys": [jwk(self.signer.certificate, kid=self.signer.kid)]}
 
     def metadata(self) -> dict[str, Any]:
-        """What OpenID Connect Discovery asks for."""
+        """What OpenID Connect Discovery asks for; the values are unverified, the names are not."""
         return {
             "issuer": self.issuer,
             "jwks_uri": f"{self.issuer}/certs",

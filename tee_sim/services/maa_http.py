@@ -5,13 +5,13 @@ Every refusal is a 4xx with ``{"error": {"code": ..., "message": ...}}``.
 Source: azure-security-attestation 1.0.0, its ``_generated`` operations; Microsoft Learn,
 "Troubleshooting guide", for the codes of errors.
 
-Simplified: a caller is logged in with any bearer token, or with one of those that the service was
-given. There is no Azure Active Directory, and there are no roles.
+Simplified: a caller is logged in with any bearer token. There is no Azure Active Directory, and
+there are no roles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -33,13 +33,8 @@ MAX_BODY = 1 << 20
 """Bytes of a request's body."""
 
 
-def attestation_app(service: AttestationService, logins: Collection[str] = ()) -> FastAPI:
-    """The service over HTTP.
-
-    Args:
-        service: what decides.
-        logins: the bearer tokens that callers may have; with none, any will do.
-    """
+def attestation_app(service: AttestationService) -> FastAPI:
+    """The service over HTTP."""
     app = FastAPI(title="Attestation service of tee_sim", openapi_url=None)
     for error in (ServiceError, HTTPException, ClientDisconnect):
         app.add_exception_handler(error, _refuse)
@@ -55,13 +50,13 @@ def attestation_app(service: AttestationService, logins: Collection[str] = ()) -
         ("POST", "/certificates:remove"): partial(service.change_certificates, add=False),
     }
     for (method, path), answer in managed.items():
-        app.add_api_route(path, _handler(answer, logins), methods=[method])
+        app.add_api_route(path, _handler(answer), methods=[method])
     return app
 
 
 @contextmanager
 def serving(
-    service: AttestationService, directory: Path | None, port: int = 0, logins: Collection[str] = ()
+    service: AttestationService, directory: Path | None, port: int = 0
 ) -> Iterator[Path | None]:
     """Run the service until the block ends; its issuer becomes its address.
 
@@ -69,7 +64,6 @@ def serving(
         service: what decides.
         directory: where the TLS files go; None for no TLS, which Microsoft's client refuses.
         port: 0 for any that is free.
-        logins: as of `attestation_app`.
 
     Yields:
         The file of the CA that clients have to trust, or None.
@@ -79,19 +73,17 @@ def serving(
     """
     tls = directory and tls_files(directory)
     files = {"certificate": str(tls.certificate), "key": str(tls.key)} if tls else {}
-    with running(attestation_app(service, logins), port=port, **files) as url:
+    with running(attestation_app(service), port=port, **files) as url:
         service.issuer = url
         yield tls and tls.ca
 
 
-def _handler(
-    answer: Callable[..., str], logins: Collection[str]
-) -> Callable[[Request], Awaitable[dict[str, str]]]:
+def _handler(answer: Callable[..., str]) -> Callable[[Request], Awaitable[dict[str, str]]]:
     """Answers, with a token, callers who are logged in."""
 
     async def handle(request: Request) -> dict[str, str]:
         scheme, _, login = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not login or (logins and login not in logins):
+        if scheme.lower() != "bearer" or not login:
             raise ServiceError("log in with a bearer token", code="Unauthorized", status=401)
         if request.query_params.get("api-version") != API_VERSION:
             raise ServiceError(f"the query must say api-version={API_VERSION}")

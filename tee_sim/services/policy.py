@@ -4,7 +4,7 @@ A policy is the Appraisal Policy for Evidence of RFC 9334. A rule is ``condition
 condition picks the claims for which all its tests hold, and fails if there are none. A name before
 it, as in ``c:[type=="svn"]``, stands for the picked claims in the rest of the rule. First come the
 authorization rules: one ``permit()`` and no ``deny()``, or there is no token. Then the issuance
-rules add claims to the token.
+rules add claims to the token. The grammar, and which section allows what, is in ``policy.lark``.
 
 Source: Microsoft Learn, "Claim rule grammar", "Attestation policy version 1.1", and of "Claim rule
 functions supported in policy version 1.2+" the ``!`` before a condition.
@@ -34,7 +34,7 @@ Value: TypeAlias = bool | int | str
 
 MAX_TEXT = 1 << 16
 """Characters of a policy."""
-MAX_CLAIMS = 256
+MAX_CLAIMS = 100
 """Claims that an evaluation may hold: each rule can double them."""
 VALUE_TYPES = {bool: "Boolean", int: "Integer", str: "String"}
 SINCE = {"configurationrules": "1.1", "!": "1.2"}
@@ -131,7 +131,7 @@ class Rule(NamedTuple):
     conditions: list[Condition]
     action: str
     claims: str = ""
-    type: str = ""
+    type: str | None = None
     value: Operand = Operand("")
 
     def apply(self, claims: list[Claim]) -> list[Claim] | None:
@@ -145,7 +145,7 @@ class Rule(NamedTuple):
             bound[condition.name] = found
         if self.claims:
             return bound[self.claims]
-        if not self.type:
+        if self.type is None:
             return []
         return [Claim(self.type, v, "AttestationPolicy") for v in self.value.values(bound)]
 
@@ -208,19 +208,17 @@ def parse_policy(text: str) -> Policy:
 
 def _unexpected(text: str, error: Any) -> PolicyParsingError:
     """What stands where something else was expected."""
-    is_token = isinstance(error, UnexpectedToken)
-    expected = sorted(error.accepts or error.expected if is_token else error.allowed or ())
-    wanted = f": expected {', '.join(name.strip('_') for name in expected)}"
-    if is_token and error.token.type == "$END":
+    token = error.token if isinstance(error, UnexpectedToken) else None
+    names = error.allowed if token is None else error.accepts or error.expected
+    wanted = ", ".join(name.strip("_") for name in sorted(names or ()))
+    if token is not None and token.type == "$END":
         lines = text.split("\n")
         at = len(lines), len(lines[-1]) + 1
-        return PolicyParsingError(f"the policy ends too early{wanted}", *at)
-    rest = text[error.pos_in_stream :]
-    word = re.match(r"\w*", rest)
-    found = f"unexpected '{(word and word[0]) or rest[0]:.40}'"
-    if rest.startswith("("):
-        wanted = "; functions are not simulated"
-    return PolicyParsingError(found + wanted, error.line, error.column)
+        return PolicyParsingError(f"the policy ends too early: expected {wanted}", *at)
+    word = re.findall(r"\w+|.", text[error.pos_in_stream :][:40], re.DOTALL)[0]
+    hint = "; functions are not simulated" if word == "(" else ""
+    what = f"unexpected '{word}': expected {wanted}{hint}"
+    return PolicyParsingError(what, error.line, error.column)
 
 
 @cache

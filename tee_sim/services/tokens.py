@@ -122,7 +122,7 @@ def read_jws(text: str) -> ReceivedJWS:
     algorithm = header.get("alg")
     if algorithm == "none" and not signature:
         return ReceivedJWS(text, payload, None)
-    if algorithm not in ("RS256", "RSA256") or "crit" in header:
+    if algorithm not in ("RS256", "RSA256"):
         raise invalid("a JWS is signed RS256, or unsecured and without a signature")
     signer, key = certificate_of(header if "x5c" in header else header.get("jwk"))
     try:

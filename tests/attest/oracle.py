@@ -8,6 +8,7 @@ from typing import NamedTuple
 import dcap_qvl
 
 from attest.forge import AT, Forge, td15
+from attest.quotes import simulated_quotes
 from tee_sim.attest.collateral import Collateral
 from tee_sim.attest.results import AttestationResult
 from tee_sim.attest.verifier import verify_quote
@@ -31,11 +32,18 @@ def forged(forge: Forge) -> Source:
     return Source(forge.quote(), forge.collateral(), forge.root, AT)
 
 
+@cache
+def simulated(name: str) -> Source:
+    return next(Source(*case[1:5]) for case in simulated_quotes() if case.name == name)
+
+
 SOURCES = {
     "real SGX": lambda: real("sgx", 1752919277),
     "real TDX": lambda: real("tdx", 1752919234),
     "forged SGX": lambda: forged(Forge()),
     "forged TDX 1.5": lambda: forged(Forge(td15(), 5)),
+    "simulated SGX": lambda: simulated("server SGX"),
+    "simulated TDX": lambda: simulated("TD 1.5, v5"),
 }
 load = cache(lambda name: SOURCES[name]())
 

@@ -23,10 +23,12 @@ from attest.forge import (
     part,
     td15,
 )
-from attest.oracle import Source, forged, ours, theirs, verdict
+from attest.oracle import Source, forged, load, ours, theirs, verdict
+from tee_sim.abi.quote import Quote
 from tee_sim.abi.sgx import AttributeFlags, Attributes
 from tee_sim.abi.tdx import TDAttributes, TDReport15
 from tee_sim.attest.results import AttestationResult
+from tee_sim.errors import LayoutError
 
 T = (3,) * 16
 DEBUG = Attributes(flags=AttributeFlags(init=True, debug=True, mode64bit=True), xfrm=3)
@@ -167,6 +169,17 @@ def test_a_chain_ends_with_the_root(field: str) -> None:
     leaf = Forge().chain("signing")
     case = case._replace(collateral=replace(case.collateral, **{field: leaf}))
     assert judged(case).endswith(".CERTIFICATES")
+    assert theirs(case) == "UpToDate []"
+
+
+@pytest.mark.parametrize("name", ["forged SGX", "forged TDX 1.5"])
+def test_nothing_is_left_over_in_the_signature_data(name: str) -> None:
+    case = load(name)
+    start = len(Quote.parse(case.quote).signed)
+    size = int.from_bytes(case.quote[start : start + 4], "little") + 1
+    quote = case.quote[:start] + size.to_bytes(4, "little") + case.quote[start + 4 :] + b"\0"
+    case = case._replace(quote=quote)
+    assert isinstance(ours(case), LayoutError)
     assert theirs(case) == "UpToDate []"
 
 

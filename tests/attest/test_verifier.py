@@ -22,6 +22,7 @@ from attest.forge import (
     td15,
 )
 from attest.oracle import SOURCES, Source, forged, load
+from attest.quotes import SimulatedQuote, simulated_quotes
 from tee_sim.abi.quote import Quote
 from tee_sim.abi.sgx import AttributeFlags, Attributes
 from tee_sim.attest.collateral import signed_part
@@ -51,6 +52,14 @@ def test_real_evidence_verifies_under_intels_root(
 ) -> None:
     result = judge(load(name))
     assert (result.require().status, result.advisories) == (status, advisories)
+
+
+@pytest.mark.parametrize("case", simulated_quotes(), ids=lambda case: case.name)
+def test_simulated_evidence_verifies_under_its_own_root_only(case: SimulatedQuote) -> None:
+    result = verify_quote(case.quote, case.collateral, root=case.root_der, at=case.at)
+    assert (result.require().status, list(result.advisories)) == (case.status, case.advisories)
+    refused = verify_quote(case.quote, case.collateral, at=case.at)
+    assert tuple(check.name for check in refused.failed) == ROOTS
 
 
 def test_claims_of_real_sgx() -> None:
@@ -397,6 +406,20 @@ def test_a_time_is_an_integer(at: Any) -> None:
 @pytest.mark.parametrize("at", [0, -1, 2**80, -(2**80)])
 def test_no_time_is_too_strange(at: int) -> None:
     assert not judge(ORIGINAL._replace(at=at)).accepted
+
+
+@pytest.mark.parametrize("field", ["tcb_info", "qe_identity"])
+def test_half_a_character_is_not_what_was_signed(field: str) -> None:
+    forge = Forge(**{field: {"remark": "?"}})
+    case = forged(forge)
+    text = getattr(case.collateral, field).replace("?", "\ud800")
+    result = judge(case._replace(collateral=replace(case.collateral, **{field: text})))
+    assert [check.name for check in result.failed] == [f"{field.upper()}.SIGNATURE"]
+
+
+def test_a_chain_may_be_short_only() -> None:
+    long = PEM.encode() + b"\n" * (1 << 16)
+    assert judge(with_quote(certification_data=long)).failed[0].name == "PCK.CERTIFICATES"
 
 
 def test_an_empty_root_trusts_nobody() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partialmethod
@@ -146,10 +146,10 @@ class InProcess:
 
 
 @contextmanager
-def lab(directory: Path, logins: Collection[str] = (), **options: Any) -> Iterator[Lab]:
+def lab(directory: Path, **options: Any) -> Iterator[Lab]:
     """A service over TLS, as long as the block lasts."""
     made = service(**options)
-    with serving(made, directory, logins=logins) as ca:
+    with serving(made, directory) as ca:
         yield Lab(made, made.issuer, str(ca))
 
 

@@ -71,6 +71,8 @@ def issued(text: str) -> list[tuple[str, Any, str]]:
         ('c:[type=="svn"] && [type=="debug", value==c.value]', False),
         ('c:[type=="svn"] && [type=="svn", value<c.value]', False),
         ('c:[type=="os"] && [type=="os", value!=c.value]', False),
+        ('c:[type=="os"] && [type=="os", value>=c.value]', False),  # nor are strings ordered
+        ('c:[type=="debug"] && [type=="debug", value>=c.value]', False),
         ('![type=="nothing"]', True),
         ('![type=="svn"]', False),
         ('![type=="svn", value==4]', True),
@@ -118,6 +120,7 @@ MADE = "AttestationPolicy"
         ('=> issue(type="level", value=100);', [("level", 100, MADE)]),
         ('=> issue(type="level", value=-1);', [("level", -1, MADE)]),
         ('=> issue(type="ok", value=true);', [("ok", True, MADE)]),
+        ('=> issue(type="", value="");', [("", "", MADE)]),
         (r'=> issue(type="q", value="say \"no\" to C:\\");', [("q", 'say "no" to C:\\', MADE)]),
         ('c:[type=="svn"] => issue(type="is", value=c.value);', [("is", 3, MADE)]),
         ('c:[type=="svn"] => issue(type="is", value=c.valueType);', [("is", "Integer", MADE)]),
@@ -219,6 +222,14 @@ def test_rules_that_double_claims_come_to_an_end() -> None:
     rules = '=> add(type="a", value=1);' + 'c:[type=="a"] => add(claim=c);' * 100
     with pytest.raises(PolicyEvaluationError, match=f"more than {MAX_CLAIMS} claims"):
         parse_policy(policy(rules)).evaluate(CLAIMS)
+
+
+def test_an_evaluation_holds_a_limited_number_of_claims() -> None:
+    add = '=> add(type="a", value=1);'
+    left = MAX_CLAIMS - len(CLAIMS)
+    assert parse_policy(policy(add * left)).evaluate(CLAIMS)
+    with pytest.raises(PolicyEvaluationError, match=f"more than {MAX_CLAIMS} claims"):
+        parse_policy(policy(add * (left + 1))).evaluate(CLAIMS)
 
 
 def test_texts_share_nothing() -> None:

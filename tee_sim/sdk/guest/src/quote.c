@@ -65,7 +65,8 @@ oe_result_t tee_quote_size(const uint8_t* quote, size_t size, size_t* quote_size
     parts_t parts;
     oe_result_t result = parse(quote, size, &parts);
 
-    *quote_size = parts.size;
+    if (result == OE_OK)
+        *quote_size = parts.size;
     return result;
 }
 
