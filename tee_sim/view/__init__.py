@@ -16,6 +16,7 @@ from tee_sim.view.scene_funnel import Stage, funnel
 from tee_sim.view.scene_memory import memory_map
 from tee_sim.view.scene_records import Group, record_strip
 from tee_sim.view.scene_screens import two_screens
+from tee_sim.view.scene_sequence import sequence
 from tee_sim.view.scene_walk import page_walk
 
 __all__ = [
@@ -42,5 +43,6 @@ __all__ = [
     "record_strip",
     "seal",
     "secret_house",
+    "sequence",
     "two_screens",
 ]

@@ -31,6 +31,7 @@ from tee_sim.view import (
     memory_picture,
     page_walk,
     record_strip,
+    sequence,
     two_screens,
 )
 from tee_sim.view.palette import owner_styles
@@ -70,6 +71,18 @@ def moments(word: str = "") -> list[tuple[str, str, str]]:
     ]
 
 
+PARTIES = ("user <far away>", "host", "enclave")
+
+
+def messages(word: str = "") -> list[tuple[object, ...]]:
+    return [
+        ("user <far away>", "host", "challenge" + word),
+        ("host", "user <far away>", LONG + word, True),
+        ("enclave", "enclave", LONG + word),
+        ("user <far away>", "enclave", "secret" + word),
+    ]
+
+
 def groups(word: str = "", pages: int = 3) -> list[Group]:
     out = [Group("ECREATE", "size 0x100000" + word)]
     for i in range(pages):
@@ -92,6 +105,7 @@ def scenes(word: str = "") -> dict[str, Picture | Player]:
         "walk": page_walk(0x7FFF_FFFF_FFFF, walk(), "w"),
         "missing": page_walk(0x4000_0123, [*walk()[:2], (0x3010, 0)], "w" + word),
         "screens": two_screens(moments(word), "s"),
+        "sequence": sequence(PARTIES, messages(word), "q"),
         "records": record_strip(groups(word), "r"),
         "many": record_strip(groups(word, 80), "r"),
         "bytes": memory_picture([("before" + word, bytes(4096), None), (LONG, b"x", changed)] * 2),
