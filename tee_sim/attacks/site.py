@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from json import dumps
 from struct import pack
@@ -115,6 +115,17 @@ class Site:
 
         return RelyingParty(opinion, seed=0, omits=omits)
 
+    def token_user(self, omits: Collection[str] = (), *_: object) -> RelyingParty:
+        """Somebody who takes tokens instead, and leaves the evidence to the attestation service."""
+        from tee_sim.services.presented import appraise_token
+
+        key = self.attestation_service.signer.key.public_key()
+
+        def opinion(token: bytes) -> AttestationResult:
+            return appraise_token(token, key, issuer=ISSUER, audience=AUDIENCE, at=NOW)
+
+        return RelyingParty(opinion, seed=0, omits=omits)
+
     @cached_property
     def attestation_service(self) -> AttestationService:
         """One service for two parts of a company; its policy says whose programs are for which."""
@@ -126,12 +137,12 @@ class Site:
 
         assert self.enclave.mrsigner is not None, "SGX"
         author = f'type=="x-ms-sgx-mrsigner", value%s"{self.enclave.mrsigner.hex()}"'
-        rules = (
+        rules = "".join(
             f'c:[{author % sign}] => issue(type="aud", value="{audience}");'
             for sign, audience in (("==", AUDIENCE), ("!=", OTHER_AUDIENCE))
         )
         policy = (
-            f"version=1.0; authorizationrules{{=> permit();}}; issuancerules{{{''.join(rules)}}};"
+            f"version=1.0;authorizationrules{{=> permit();}};issuancerules{{{rules}}};".encode()
         )
         made = maa.AttestationService(
             quote_appraiser(simulated_collateral(self.intel), self.intel.root_der),
@@ -139,7 +150,7 @@ class Site:
             signer=local_ca.new_signer(),
             clock=lambda: NOW,
         )
-        body = dumps({"AttestationPolicy": tokens.base64url(policy.encode())}).encode()
+        body = dumps({"AttestationPolicy": tokens.base64url(policy)}).encode()
         made.set_policy(jwt.PyJWS().encode(body, "", algorithm="none").encode(), "SgxEnclave")
         return made
 
@@ -152,18 +163,14 @@ class Site:
 
         Args:
             claims: what to report the SHA-256 of.
-            version: its security version.
+            version: ISVSVN.
             by_author: whether the author of `attested` signed it, or the host.
         """
         program, identity = self.host.build("reporter"), Identity(PRODUCT, version)
-        if by_author:
-            reporter = self.host.create_enclave(program, identity=identity)
-        else:
-            signed = signature(
-                self.host.measurement(program.image), attacker=True, identity=identity
-            )
-            launch = Launch("reporter", program.image, signed, identity.attributes(), identity)
-            reporter = DeployedEnclave(program, self.host.host.launch(launch), None)
+        measured = self.host.measurement(program.image)
+        signed = signature(measured, attacker=not by_author, identity=identity)
+        launch = Launch("reporter", program.image, signed, identity.attributes(), identity)
+        reporter = DeployedEnclave(program, self.host.host.launch(launch), None)
         data = sha256(claims).digest() + bytes(32)
         report: bytes = reporter.report_to(self.service.get_target_info(), data)[REPORT_OFFSET:]
         reporter.close()
@@ -177,10 +184,7 @@ class Site:
         return ec.derive_private_key(number, ec.SECP256R1()) if number else None
 
     def forged_quote(self, claims: bytes) -> bytes:
-        """What `attested` would say, but for claims of the host's, signed with the stolen key.
-
-        Empty if there is no stolen key.
-        """
+        """What `attested` would say of these claims, signed with the stolen key; empty without."""
         genuine, key = Quote.parse(unwrap(evidence_of(self.enclave, b""))[0]), self.stolen_key()
         assert isinstance(genuine.body, ReportBody), "SGX"
         if key is None:
@@ -197,3 +201,15 @@ class Site:
 def wrap(quote: bytes, claims: bytes) -> bytes:
     """Evidence as Open Enclave writes it: anybody can."""
     return pack("<I16s4xQ", 3, SGX_ECDSA, len(quote + claims)) + quote + claims
+
+
+@cache
+def simulator(tee: str) -> Site:
+    """The host's own machine, or a program that behaves like one: no key in it is secret."""
+    return Site(tee, simulated_intel(666), seed=666, without={"BUFFERS.CLEARED"})
+
+
+@cache
+def twin(tee: str, patch_level: int, without: frozenset[str]) -> Site:
+    """A site on a platform like this one: provisioning takes long, and no attack wears it out."""
+    return Site(tee, patch_level=patch_level, without=without)

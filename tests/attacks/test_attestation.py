@@ -6,8 +6,8 @@ import pytest
 
 from tee_sim import Platform
 from tee_sim.abi.quote import Quote, unwrap
-from tee_sim.attacks.attestation import SCENARIOS, Offer, play, twin
-from tee_sim.attacks.site import BEFORE, NOW, SECRET, Site
+from tee_sim.attacks.attestation import SCENARIOS, play
+from tee_sim.attacks.site import BEFORE, NOW, SECRET, Site, twin
 from tee_sim.attest.certificates import public_bytes
 from tee_sim.attester import evidence_of
 from tee_sim.checks import PATCH_LEVEL
@@ -41,9 +41,9 @@ def test_a_careful_user_refuses_and_names_the_check(name: str) -> None:
 @pytest.mark.parametrize("name", STOPPED)
 def test_what_fails_is_what_the_careless_user_forgets_and_nothing_else(name: str) -> None:
     scenario, here = SCENARIOS[name], site(name)
-    user = scenario.user(here, ())
+    brought = scenario.collateral(here) if scenario.collateral else None
+    user = scenario.user(here, (), brought, scenario.at)
     offer = scenario.move(here, user.challenge())
-    assert isinstance(offer, Offer)
     result = user.judge(offer.evidence, offer.channel)
     assert {check.name for check in result.failed} == scenario.omits
     assert all(check.passed is not None for check in result.checks)
