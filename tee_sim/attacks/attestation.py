@@ -278,7 +278,7 @@ stolen_attestation_key = Attack(
     "stolen_attestation_key",
     30,
     "Stolen attestation key",
-    "van Schaik et al. 2020 (SGAxe); Borrello et al. 2022 (AEPIC Leak); the leak is a model",
+    "van Schaik et al. 2020 (SGAxe); Borrello et al. 2022 (ÆPIC Leak); the leak is a model",
     convince,
     _stage("stolen key"),
     proves=("BUFFERS.CLEARED",),
