@@ -92,8 +92,8 @@ class DeployedEnclave(Enclave):
         """
         lane = Lane(self.guest, thread, quantum)
         name = f"{self.name}, thread {thread}"
-        ocalls = self._callbacks
-        return Enclave(self.interface, lane, name=name, ocalls=ocalls, thread=thread)
+        also: Any = {"ocalls": self._callbacks, "services": self.services}
+        return Enclave(self.interface, lane, name=name, thread=thread, **also)
 
     def address(self, symbol: str) -> int:
         """Linear address of a global symbol of the program (public: the image is)."""

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "attest": {"abi", "errors", "units", "html", "attest"},
     "services": {"abi", "errors", "units", "html", "attest", "services"},
     "attester": JOINED | {"attest", "attester"},
-    "programs": FOUNDATION | {"programs"},
+    "programs": JOINED,
     "sdk": JOINED,
     "tees": JOINED,
     "platform": JOINED,

@@ -106,6 +106,7 @@ app.command(
 )(inspect)
 app.command(
     epilog=examples(
+        "run hello --platform sgx-mee",
         "run vault make_secret 1234 --platform sgx-mee",
         "run careless cpuid 0x7 --platform none --json",
         "run my_program/ draw @picture.bin hex:00ff -5 2.5",

@@ -1,4 +1,4 @@
-"""``tee-sim run``: start a program and call one of its functions."""
+"""``tee-sim run``: start a program, and call one of its functions or run its host script."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def run(
     program: Annotated[
         str, typer.Argument(metavar="PROGRAM", help="An example's name, or a directory.")
     ],
-    ecall: Annotated[str, typer.Argument(metavar="ECALL", help="Which function to call.")],
+    ecall: Annotated[
+        str | None, typer.Argument(metavar="ECALL", help="Which function to call.")
+    ] = None,
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="ARG", help="Its arguments, in order.")
     ] = None,
@@ -31,18 +33,26 @@ def run(
     seed: Annotated[int, typer.Option(metavar="N", help="Another seed, other keys.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Start a program on a fresh server and call one of its functions.
+    """Start a program on a fresh server and call one of its functions, or run its host script.
+
+    Without ECALL, the program's own host.py does with it what it is there to show.
 
     What an argument is, the program's EDL file says: a number (also 0x1f or 1e-3), true or false;
     for buffers and strings @FILE is the bytes of a file, hex:00ff these bytes, and anything else
     the text itself. Bytes that come out are printed in hexadecimal.
     """
+    from runpy import run_path
+
     from tee_sim.platform import Platform
     from tee_sim.sdk.convert import Plan
     from tee_sim.sdk.image import load_program
+    from tee_sim.sdk.sources import find
     from tee_sim.tees import TEES
 
     known("platform", [platform], TEES)
+    if ecall is None:
+        run_path(str(find(program) / "host.py"))["main"](Platform(platform, seed=seed))
+        return
     built = load_program(program, TEES[platform].target)
     functions = {function.name: function for function in built.interface.trusted}
     known("ecall", [ecall], functions, f" in {built.name}")

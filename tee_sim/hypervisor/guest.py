@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ENCLAVE_BASE = 0x4000_0000
 ARENA_BASE = 0x1000_0000
 ARENA_SIZE = 4 * MIB
+HEAP_BASE, HEAP_SIZE = ARENA_BASE + ARENA_SIZE, 16 * MIB
 RETURN_ADDRESS = 0x0800_0000
 """Where an enclave leaves to, in the process that hosts it. Host software here is Python, so the
 processor stops there instead of executing."""
@@ -72,6 +73,7 @@ class Guest(ABC):
     """
 
     arena = (ARENA_BASE, ARENA_SIZE)
+    heap = (HEAP_BASE, HEAP_SIZE)
 
     def __init__(self, host: Host, image: Image, base: int = ENCLAVE_BASE) -> None:
         self.host, self.image, self.base = host, image, base
@@ -143,8 +145,8 @@ class Guest(ABC):
             gva, size = gva + length, size - length
 
     def _lend(self, gva: int) -> bool:
-        """Map a fresh page of the arena on first use; False outside the arena."""
-        if not ARENA_BASE <= gva < ARENA_BASE + ARENA_SIZE:
+        """Map a fresh page of the arena or the heap on first use; False elsewhere."""
+        if not ARENA_BASE <= gva < HEAP_BASE + HEAP_SIZE:
             return False
         hpa = self.borrow()
         self.host.machine.write(hpa, bytes(PAGE))

@@ -33,6 +33,7 @@ class Lane:
         start, size = guest.arena
         share = align_down(size // threads)
         self.arena = start + thread * share, share
+        self.heap = guest.heap
         self.read, self.write, self.lock = guest.read, guest.write, guest.lock
 
     @property

@@ -23,7 +23,7 @@ import tempfile
 from pathlib import Path
 
 from tee_sim.errors import BuildError, UsageError
-from tee_sim.sdk import codegen
+from tee_sim.sdk import codegen, libc
 from tee_sim.sdk.sources import PROGRAMS, Sources, read, read_lf
 
 GUEST = Path(__file__).resolve().parent / "guest"
@@ -36,29 +36,12 @@ TARGETS = ("sgx", "none")
 FLAGS = (
     "-target", "x86_64-freestanding-none",
     "-mcpu=x86_64",                 # the baseline: SSE2 and nothing later
-    "-O2", "-g0",
-    "-ffreestanding", "-nostdlib",
-    "-fPIE", "-pie",
-    "-fvisibility=hidden",          # no symbol is looked up at run time: no GOT
-    "-fomit-frame-pointer",
-    "-mno-red-zone",                # an exception handler runs on the interrupted stack
-    "-fno-stack-protector",         # its canary would need an address of its own
-    "-fno-sanitize=undefined",      # zig's default; its traps would hide the program's bugs
-    "-fno-unwind-tables", "-fno-asynchronous-unwind-tables",
-    "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fno-c++-static-destructors",
-    "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections",
-    "-Wl,--entry=_start",
+    *libc.CODE_FLAGS,
+    "-UNDEBUG",                     # zig would leave assertions out
+    "-nostdlib", "-fPIE", "-pie",
+    "-Wl,--gc-sections", "-Wl,--entry=_start",
     "-Wl,-z,norelro",               # relocated data lies with the rest: the runtime relocates it
     "-Wno-unused-command-line-argument",
-)
-# fmt: on
-
-# fmt: off
-ZIG_FLAGS = (
-    "-target", "x86_64-freestanding-none", "-mcpu=x86_64", "-OReleaseFast",
-    "-fPIC", "-fstrip", "-ffunction-sections", "-fdata-sections", "-fno-unwind-tables",
-    "-mno-red-zone", "-fcompiler-rt",
-    "-j1",                          # with more threads the order of functions may vary
 )
 # fmt: on
 
@@ -121,7 +104,7 @@ def _runtime_files() -> list[Path]:
 
 def inputs_digest(files: dict[str, bytes], target: str) -> str:
     """SHA-256, in hex, of everything that decides the result except the compiler itself."""
-    digest = hashlib.sha256("\0".join((target, *FLAGS, *ZIG_FLAGS)).encode())
+    digest = hashlib.sha256("\0".join((target, *FLAGS, *libc.FLAGS)).encode())
     for name, content in files.items():
         digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
@@ -175,11 +158,13 @@ def _compile(sources: Sources, files: dict[str, bytes], target: str, digest: str
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        units = [name for name in files if name.endswith((".c", ".cpp", ".S"))]
-        command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, f"-DTEE_TARGET_{target.upper()}"]
+        ours = [name for name in files if not name.startswith("libc/")]
+        units = [name for name in ours if name.endswith((".c", ".cpp", ".S"))]
+        command = ["cc", *FLAGS, f"-DTEE_TARGET_{target.upper()}"]
         command += ["-Iinclude", "-Igenerated", "-Iprogram", "-o", "out.elf"]
-        command += [*units, *(_object(root, name) for name in files if name.endswith(".zig"))]
-        result = _run([*command, "generated/inputs.S"], root)
+        command += libc.include_flags(cxx=any(name.endswith(".cpp") for name in units))
+        command += [*units, *(_object(root, name) for name in ours if name.endswith(".zig"))]
+        result = _run([*command, "generated/inputs.S", _libc(root, files)], root)
         if result.returncode != 0 or not (root / "out.elf").is_file():
             raise _error(sources, result.stderr)
         return (root / "out.elf").read_bytes()
@@ -187,19 +172,33 @@ def _compile(sources: Sources, files: dict[str, bytes], target: str, digest: str
 
 def _object(root: Path, name: str) -> str:
     """Compile one Zig source of the runtime, or take the result from the cache; its file."""
-    inputs = "\0".join((_compiler_version(), *ZIG_FLAGS)).encode() + (root / name).read_bytes()
-    kept = cache_directory() / "zig-objects" / f"{hashlib.sha256(inputs).hexdigest()}.o"
-    made = (root / name).with_suffix(".o")
+    out = Path(name).with_suffix(".o").as_posix()
+    flags = ("-target", "x86_64-freestanding-none", *libc.ZIG_FLAGS)
+    inputs = "\0".join(flags).encode() + (root / name).read_bytes()
+    return _kept(root, inputs, out, ["build-obj", name, f"-femit-bin={out}", *flags])
+
+
+def _libc(root: Path, files: dict[str, bytes]) -> str:
+    """The C library, likewise: half a minute's work, once."""
+    own = b"\0".join(content for name, content in files.items() if name.startswith("libc/"))
+    inputs = "\0".join(libc.FLAGS).encode() + own
+    return _kept(root, inputs, "libc.a", libc.command(root, "libc.a"))
+
+
+def _kept(root: Path, inputs: bytes, out: str, command: list[str]) -> str:
+    """Make the file ``out`` of the runtime, or take it from the cache."""
+    digest = hashlib.sha256(_compiler_version().encode() + inputs).hexdigest()
+    kept = cache_directory() / "zig-objects" / f"{digest}{Path(out).suffix}"
+    made = root / out
     if kept.is_file():
         made.write_bytes(kept.read_bytes())
     else:
-        out = f"-femit-bin={made.relative_to(root).as_posix()}"
-        result = _run([sys.executable, "-m", "ziglang", "build-obj", name, out, *ZIG_FLAGS], root)
+        result = _run(command, root)
         if result.returncode != 0 or not made.is_file():
-            raise BuildError("the runtime does not compile", file=name, text=result.stderr)
+            raise BuildError("the runtime does not compile", file=out, text=result.stderr)
         with contextlib.suppress(OSError):
             _store(kept, made.read_bytes())
-    return made.relative_to(root).as_posix()
+    return out
 
 
 def _run(command: list[str], where: Path) -> subprocess.CompletedProcess[str]:
@@ -212,7 +211,7 @@ def _run(command: list[str], where: Path) -> subprocess.CompletedProcess[str]:
     env |= {"ZIG_GLOBAL_CACHE_DIR": str(zig), "ZIG_LOCAL_CACHE_DIR": str(zig)}
     try:
         return subprocess.run(
-            command,
+            [sys.executable, "-m", "ziglang", *command],
             cwd=where,
             env=env,
             capture_output=True,

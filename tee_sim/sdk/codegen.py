@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tee_sim.sdk import services
 from tee_sim.sdk.edl import CType, Function, Interface, Param, slot_of_length
 
 _NOTE = "/* Generated from {name}.edl by tee_sim.sdk.codegen. Do not edit: edit the EDL file. */"
@@ -68,7 +69,7 @@ def source(interface: Interface, name: str) -> str:
     ]
     parts += ["\n".join(_ecall(f)) for f in interface.trusted]
     parts.append("\n".join(_dispatcher(interface)))
-    parts += ["\n".join(_ocall(f)) for f in interface.untrusted]
+    parts += ["\n".join(_ocall(f)) for f in (*interface.untrusted, *services.ocalls())]
     return "\n\n".join(parts) + "\n"
 
 

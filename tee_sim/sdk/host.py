@@ -40,6 +40,8 @@ from tee_sim.sdk.results import (
     OE_SERVICE_UNAVAILABLE,
     name_of,
 )
+from tee_sim.sdk.services import Services
+from tee_sim.sdk.services import ocalls as runtime_ocalls
 
 OCALL_RETURN = 2**64 - 1
 """RDI at an entry: no new ecall, the ocall is done. RSI is its result."""
@@ -72,11 +74,13 @@ class Transport(Protocol):
     Attributes:
         arena: untrusted memory that the host lends for arguments: address and size in bytes. The
             transport passes it in R8 and R9 at each entry.
+        heap: untrusted memory that the enclave gets from `oe_host_malloc`, likewise.
         quoting: the host's quoting service, if it has one.
         lock: held for a whole ecall; one Python thread at a time, the others wait.
     """
 
     arena: tuple[int, int]
+    heap: tuple[int, int]
 
     @property
     def quoting(self) -> Quoting | None: ...  # noqa: D102  an attribute that may be read-only
@@ -113,6 +117,8 @@ class Enclave:
         name: for messages.
         ocalls: name -> callback, for functions in the EDL's untrusted section.
         thread: number of the thread that its calls enter by.
+        services: what the host does for the runtime; None for a host process of its own. It prints
+            what the enclave prints; ``enclave.services.stdout = io.StringIO()`` keeps that instead.
     """
 
     def __init__(
@@ -123,14 +129,17 @@ class Enclave:
         name: str = "enclave",
         ocalls: Mapping[str, Callback] | None = None,
         thread: int = 0,
+        services: Services | None = None,
     ) -> None:
         self.interface = interface
         self.name = name
         self._transport = transport
         self._thread = thread
         self._lost: str | None = None
-        self._ocalls = [(function, Plan(function)) for function in interface.untrusted]
-        self._callbacks: dict[str, Callback] = {}
+        self.services = services or Services(transport)
+        declared = (*interface.untrusted, *runtime_ocalls())
+        self._ocalls = {function.index: (function, Plan(function)) for function in declared}
+        self._callbacks: dict[str, Callback] = self.services.callbacks()
         for ocall, callback in (ocalls or {}).items():
             self.on_ocall(ocall, callback)
         for function in interface.trusted:
@@ -163,9 +172,8 @@ class Enclave:
         Raises:
             UsageError: the EDL declares no such ocall.
         """
-        declared = [function.name for function in self.interface.untrusted]
-        if name not in declared:
-            known = ", ".join(declared) or "none"
+        if name not in (function.name for function, _ in self._ocalls.values()):
+            known = ", ".join(function.name for function in self.interface.untrusted) or "none"
             raise UsageError(f"{self.name} makes no ocall '{name}': its EDL declares {known}")
         self._callbacks[name] = callback
 
@@ -232,7 +240,7 @@ class Enclave:
             return OE_FAILURE, failure
         if index == OCALL_QUOTING:
             return self._ask_quoting(struct_gva)
-        if index >= len(self._ocalls):
+        if index not in self._ocalls:
             what = f"{self.name} made ocall {index}: its EDL declares none"
             return OE_NOT_FOUND, UsageError(what)
         function, plan = self._ocalls[index]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-_HEADER = Path(__file__).parent / "guest" / "include" / "openenclave" / "bits" / "result.h"
+_HEADER = Path(__file__).parent / "guest" / "include" / "openenclave" / "bits" / "result_names.h"
 
 RESULTS: tuple[str, ...] = tuple(
-    re.findall(r"^    (\w+),$", _HEADER.read_text(encoding="utf-8"), flags=re.M)
+    re.findall(r"^OE_RESULT\((\w+)\)$", _HEADER.read_text(encoding="utf-8"), flags=re.M)
 )
 """Names in the order of their numbers."""
 

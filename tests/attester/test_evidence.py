@@ -294,6 +294,22 @@ def test_a_chain_has_three_certificates_in_their_order() -> None:
         assert refusal(with_chain(evidence(), wrong.encode())) == result
 
 
+def with_quote(quote: bytes) -> bytes:
+    """Evidence with a quote whose signature data have another size."""
+    head = quote[:432] + (len(quote) - 436).to_bytes(4, "little") + quote[436:]
+    return rewrapped(evidence()[:HEADER] + head + unwrap(evidence())[1])
+
+
+def test_nothing_may_be_left_over_in_a_quote_and_no_part_may_be_too_large() -> None:
+    quote = unwrap(evidence())[0]
+    at = AUTH_DATA - 2 - HEADER
+    assert refusal(with_quote(quote + b"x")) == "OE_REPORT_PARSE_ERROR"
+    for size in (257, 5000, 60_000):
+        large = quote[:at] + size.to_bytes(2, "little") + bytes(size) + quote[at + 34 :]
+        wanted = "OE_OUT_OF_MEMORY" if size == 60_000 else "OE_QUOTE_HASH_MISMATCH"
+        assert refusal(with_quote(large)) == wanted
+
+
 def pem(der: bytes) -> bytes:
     text = b64encode(der)
     lines = b"\n".join(text[at : at + 64] for at in range(0, len(text), 64))

@@ -17,6 +17,7 @@ from tee_sim.sdk.image import Program
 
 ENCLU = b"\x0f\x01\xd7"
 ARENA, ARENA_SIZE = 0x10_0000, 0x1_0000
+HEAP, HEAP_SIZE = 0x11_0000, 0x1_0000
 HOST_CODE = 0x20_0000
 HOST_STACK = 0x21_0000
 JUNK = 0x6A756E6B_6A756E6B
@@ -36,7 +37,7 @@ class Bare:
     """One program loaded at ``base``.
 
     Attributes:
-        arena: untrusted memory (address, size in bytes).
+        arena, heap: untrusted memory (address, size in bytes).
         at_exit: register values after the last exit, by Unicorn's number.
         budget: instructions that one entry may take.
     """
@@ -44,6 +45,7 @@ class Bare:
     def __init__(self, program: Program, base: int = 0x7000_0000, seed: int = 0) -> None:
         self.program, self.base, self.seed = program, base, seed
         self.arena = (ARENA, ARENA_SIZE)
+        self.heap = (HEAP, HEAP_SIZE)
         self.lock = nullcontext()
         self.quoting = None
         self.at_exit: dict[int, int] = {}
@@ -56,6 +58,7 @@ class Bare:
         uc.ctl_set_cpu_model(x86.UC_CPU_X86_NEHALEM)
         uc.reg_write(x86.UC_X86_REG_CR4, uc.reg_read(x86.UC_X86_REG_CR4) | OSFXSR | OSXMMEXCPT)
         uc.mem_map(ARENA, ARENA_SIZE)
+        uc.mem_map(HEAP, HEAP_SIZE)
         uc.mem_map(HOST_CODE, 0x2_0000)
         for page in program.image.pages:
             rights = page.r * uc_const.UC_PROT_READ | page.w * uc_const.UC_PROT_WRITE

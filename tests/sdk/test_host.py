@@ -25,6 +25,7 @@ class Script:
     """A transport whose exits are written beforehand; an exception in the list is raised."""
 
     arena = (0x1000, 0x1000)
+    heap = (0x900000, 4096)
     lock = nullcontext()
 
     def __init__(self, *exits):

@@ -102,3 +102,17 @@ export fn tee_base64_decode(text: [*]const u8, size: usize, out: [*]u8, capacity
     made.* = decoder.decode(out[0..capacity], text[0..size]) catch return false;
     return true;
 }
+
+export fn tee_pbkdf2_sha256(
+    password: [*]const u8,
+    password_size: usize,
+    salt: [*]const u8,
+    salt_size: usize,
+    rounds: u32,
+    key: [*]u8,
+    key_size: usize,
+) void {
+    const Hmac = std.crypto.auth.hmac.sha2.HmacSha256;
+    // Its errors: no rounds, or a key longer than 2^32 - 1 blocks.
+    std.crypto.pwhash.pbkdf2(key[0..key_size], password[0..password_size], salt[0..salt_size], rounds, Hmac) catch @trap();
+}

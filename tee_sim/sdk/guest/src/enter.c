@@ -97,7 +97,7 @@ void oe_abort(void)
     tee_leave_aborted(OE_ENCLAVE_ABORTING);
 }
 
-void abort(void)
+oe_result_t oe_get_enclave_status(void)
 {
-    oe_abort();
+    return aborted ? OE_ENCLAVE_ABORTING : OE_OK;
 }

@@ -1,4 +1,5 @@
-/* Memory and string functions. The compiler also calls the first four by itself.
+/* The memory functions that everybody needs, and the compiler calls by itself. The C library has the
+ * other ones.
  *
  * Bulk copies go 64 bytes at a time through SSE registers. `rep movsb` would be shorter, but each of
  * its iterations counts as an instruction on the emulated processor. The build says -ffreestanding,
@@ -72,58 +73,4 @@ int memcmp(const void* a, const void* b, size_t size)
         if (left[i] != right[i])
             return left[i] - right[i];
     return 0;
-}
-
-void* memchr(const void* at, int value, size_t size)
-{
-    const uint8_t* byte = at;
-
-    for (; size > 0; size--, byte++)
-        if (*byte == (uint8_t)value)
-            return (void*)byte;
-    return NULL;
-}
-
-size_t strlen(const char* text)
-{
-    size_t length = 0;
-
-    while (text[length] != '\0')
-        length++;
-    return length;
-}
-
-size_t strnlen(const char* text, size_t limit)
-{
-    size_t length = 0;
-
-    while (length < limit && text[length] != '\0')
-        length++;
-    return length;
-}
-
-int strncmp(const char* a, const char* b, size_t limit)
-{
-    for (; limit > 0; a++, b++, limit--) {
-        if (*a != *b)
-            return (uint8_t)*a - (uint8_t)*b;
-        if (*a == '\0')
-            break;
-    }
-    return 0;
-}
-
-int strcmp(const char* a, const char* b)
-{
-    return strncmp(a, b, SIZE_MAX);
-}
-
-char* strchr(const char* text, int value)
-{
-    for (;; text++) {
-        if (*text == (char)value)
-            return (char*)text;
-        if (*text == '\0')
-            return NULL;
-    }
 }

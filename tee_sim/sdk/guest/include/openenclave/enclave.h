@@ -6,13 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "openenclave/bits/defs.h"
 #include "openenclave/bits/exception.h"
 #include "openenclave/bits/report.h"
 #include "openenclave/bits/result.h"
+#include "openenclave/bits/types.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+OE_EXTERNC_BEGIN
 
 /* Fill `data` with `size` bytes from RDRAND. OE_FAILURE if the generator stays exhausted. */
 oe_result_t oe_random(void* data, size_t size);
@@ -29,6 +29,14 @@ void* oe_malloc(size_t size);
 void* oe_calloc(size_t count, size_t size);
 void* oe_realloc(void* ptr, size_t size);
 void oe_free(void* ptr);
+
+/* Memory of the host, where it can read and write at any moment; NULL if it gives none. A host that
+ * answers with memory of the enclave ends it. The first three are not zeroed. */
+void* oe_host_malloc(size_t size);
+void* oe_host_realloc(void* ptr, size_t size);
+char* oe_host_strndup(const char* str, size_t n);
+void* oe_host_calloc(size_t nmemb, size_t size);
+void oe_host_free(void* ptr);
 
 /* Have a handler asked about every exception inside: before those that are there already, or after.
  * OE_FAILURE if it is there already, or if there are 64. An exception that no handler takes ends the
@@ -66,8 +74,22 @@ oe_result_t oe_verify_report(const uint8_t* report, size_t report_size, oe_repor
 /* End the enclave: this call and every later one reports that it aborted. */
 void oe_abort(void) __attribute__((noreturn));
 
-#ifdef __cplusplus
-}
+/* OE_ENCLAVE_ABORTING once a thread has called oe_abort. */
+oe_result_t oe_get_enclave_status(void);
+
+/* Report the condition on standard error, and abort. */
+void __oe_assert_fail(const char* expr, const char* file, int line, const char* func)
+    __attribute__((noreturn));
+#ifdef NDEBUG
+#define oe_assert(EXPR)
+#else
+#define oe_assert(EXPR)                                                \
+    do {                                                               \
+        if (!(EXPR))                                                   \
+            __oe_assert_fail(#EXPR, __FILE__, __LINE__, __FUNCTION__); \
+    } while (0)
 #endif
+
+OE_EXTERNC_END
 
 #endif

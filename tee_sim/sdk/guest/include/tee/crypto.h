@@ -52,6 +52,10 @@ bool tee_p256_shared(const uint8_t secret[32], const uint8_t public_key[64], uin
 /* Base64 with line ends in it. False: it is none, or longer than `capacity` bytes. */
 bool tee_base64_decode(const char* text, size_t size, void* out, size_t capacity, size_t* made);
 
+/* PBKDF2 with HMAC-SHA-256 (RFC 8018). `rounds` is at least 1. */
+void tee_pbkdf2_sha256(const void* password, size_t password_size, const void* salt,
+                       size_t salt_size, uint32_t rounds, void* key, size_t key_size);
+
 /* Whether two secrets are equal; the time does not depend on where they differ. */
 static inline bool tee_equal(const uint8_t* one, const uint8_t* other, size_t size)
 {

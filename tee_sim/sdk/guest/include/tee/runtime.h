@@ -55,6 +55,11 @@ uint64_t tee_spare_end(void);
  * marshalling struct, outside. */
 oe_result_t tee_dispatch(uint64_t function, uint64_t args);
 
+/* Generated from runtime.edl, for host.c. */
+oe_result_t tee_host_print(int stream, const char* text, size_t size);
+oe_result_t tee_host_log(uint32_t level, const char* message);
+oe_result_t tee_host_memory(uint64_t* _retval, uint64_t address, uint64_t size);
+
 /* marshal.c: one buffer on its way in or out. */
 typedef struct {
     void* inside;
