@@ -51,8 +51,8 @@ class Offer(NamedTuple):
     Attributes:
         evidence: or a token; empty if the host could not make it.
         open: how the host reads what comes back.
-        channel: the key at the host's end of a connection, if there is one.
-        gone: the enclave that the evidence is about, if it does not exist any more.
+        channel: the key at the host's end of the connection, if there is one.
+        gone: the enclave of the evidence, if there is none any more.
     """
 
     evidence: bytes
@@ -256,36 +256,27 @@ def _stage(name: str) -> Callable[[Platform], tuple[str]]:
     return lambda host: (name,)
 
 
-def _row(row: int, name: str, title: str, source: str, scene: str) -> Attack:
-    """An attack on a Relying Party that makes every check, and on a careless one."""
-    variants = (
+def _row(row: int, title: str, source: str, scene: str, *variants: Variant, **more: Any) -> Attack:
+    """An attack; if nothing else is said, on a careful Relying Party and on a careless one."""
+    both = (
         Variant("careful Relying Party", omits=frozenset()),
         Variant("careless Relying Party", omits=SCENARIOS[scene].omits),
     )
-    return Attack(name, row, title, source, convince, _stage(scene), only=SGX, variants=variants)
+    name, ways = title.lower().replace(" ", "_"), variants or both
+    stage = _stage(scene)
+    return Attack(name, row, title, source, convince, stage, only=SGX, variants=ways, **more)
 
 
-stale_evidence = _row(
-    28, "stale_evidence", "Stale evidence", "RFC 9334, Freshness", "replayed evidence"
-)
-relayed_evidence = _row(
-    28, "relayed_evidence", "Relayed evidence", "Parno 2008", "relayed evidence"
-)
-attested_impostor = _row(
-    36, "attested_impostor", "Impostor, seen from afar", "RFC 9334", "wrong signer"
-)
-stolen_attestation_key = Attack(
-    "stolen_attestation_key",
+stale_evidence = _row(28, "Stale evidence", "RFC 9334, Freshness", "replayed evidence")
+relayed_evidence = _row(28, "Relayed evidence", "Parno 2008 (cuckoo attack)", "relayed evidence")
+attested_impostor = _row(36, "Attested impostor", "RFC 9334, Appraisal Policy", "wrong signer")
+stolen_attestation_key = _row(
     30,
     "Stolen attestation key",
     "van Schaik et al. 2020 (SGAxe); Borrello et al. 2022 (ÆPIC Leak); the leak is a model",
-    convince,
-    _stage("stolen key"),
+    "stolen key",
+    Variant("patched", omits=frozenset()),
+    Variant("as sold", 0, omits=frozenset()),
+    Variant("as sold, after TCB recovery", 0, _stage("unpatched platform"), frozenset()),
     proves=("BUFFERS.CLEARED",),
-    only=SGX,
-    variants=(
-        Variant("patched", omits=frozenset()),
-        Variant("as sold", 0, omits=frozenset()),
-        Variant("as sold, after TCB recovery", 0, _stage("unpatched platform"), frozenset()),
-    ),
 )

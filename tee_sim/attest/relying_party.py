@@ -58,7 +58,8 @@ class RelyingParty:
     def __init__(
         self, appraise: Appraise, seed: int | None = None, omits: Collection[str] = ()
     ) -> None:
-        self._appraise, self._omits = appraise, frozenset(omits)
+        self._appraise = appraise
+        self._omits = {omits} if isinstance(omits, str) else set(omits)
         self._secret = secrets.token_bytes(32) if seed is None else f"relying {seed}".encode()
         self._count = 0
         self._open: set[bytes] = set()

@@ -16,14 +16,7 @@ _HEAD, _TOP, _STEP, _SIZE, _LINES = 30, 54, 18, 13, 3
 
 
 class Message(NamedTuple):
-    """One message; to oneself, it is what somebody does.
-
-    Attributes:
-        sender, receiver: two of the parties.
-        words: what is said or done.
-        false: whether it makes the receiver believe something wrong: drawn in another colour,
-            with a dashed line and the word "false".
-    """
+    """One message, or, to oneself, an act; ``false`` if it makes its receiver believe a lie."""
 
     sender: str
     receiver: str
@@ -38,18 +31,17 @@ def sequence(
 
     Args:
         parties: at least two names, from left to right.
-        messages: the fields of a `Message` each; the last may be left out.
+        messages: the fields of a `Message` each; those that are false are drawn dashed.
         title: shown above the drawing.
 
     Raises:
         UsageError: fewer than two parties, no message, or one of somebody else's.
     """
-    made, names = [Message(*each) for each in messages], list(dict.fromkeys(parties))
-    if len(names) < 2 or not made:
+    made, column = [Message(*each) for each in messages], WIDTH / max(len(parties), 1)
+    places = {name: column * (i + 0.5) for i, name in enumerate(parties)}
+    if len(places) < 2 or not made:
         raise UsageError("sequence needs two parties and a message")
-    known("party", [name for each in made for name in each[:2]], names)
-    column = WIDTH / len(names)
-    places = {name: column * (i + 0.5) for i, name in enumerate(names)}
+    known("party", [name for each in made for name in each[:2]], places)
     rows = [_Row(each, places, column) for each in made]
     return Player([_frame(places, rows[: i + 1], rows) for i in range(len(rows))], title)
 
