@@ -33,6 +33,7 @@ from tee_sim.attest.relying_party import RelyingParty, decrypt
 from tee_sim.attest.results import AttestationResult
 from tee_sim.attest.verifier import verify_evidence
 from tee_sim.attester import QuotingService, evidence_of, manufacture
+from tee_sim.errors import UsageError
 from tee_sim.hypervisor.honest import Launch
 from tee_sim.platform import DeployedEnclave, Platform, signature
 
@@ -116,9 +117,15 @@ class Site:
         return RelyingParty(opinion, seed=0, omits=omits)
 
     def token_user(self, omits: Collection[str] = (), *_: object) -> RelyingParty:
-        """Somebody who takes tokens instead, and leaves the evidence to the attestation service."""
-        from tee_sim.services.presented import appraise_token
+        """Somebody who takes tokens instead, and leaves the evidence to the attestation service.
 
+        Raises:
+            UsageError: what the service needs is not installed.
+        """
+        try:  # here: only those who use the service pay for its libraries
+            from tee_sim.services.presented import appraise_token
+        except ModuleNotFoundError as error:
+            raise UsageError(f"{error.name} is missing: pip install 'tee-sim[services]'") from None
         key = self.attestation_service.signer.key.public_key()
 
         def opinion(token: bytes) -> AttestationResult:
@@ -129,7 +136,6 @@ class Site:
     @cached_property
     def attestation_service(self) -> AttestationService:
         """One service for two parts of a company; its policy says whose programs are for which."""
-        # Imported here: only those who use the service pay for its libraries.
         import jwt
 
         from tee_sim.services import local_ca, maa, tokens

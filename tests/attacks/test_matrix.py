@@ -72,6 +72,8 @@ EXPECTED: dict[str, tuple[int, str, str, str]] = {
 }  # fmt: skip
 ANSWERED = {28, 36}
 """X on every machine, and stopped by the Relying Party: both outcomes have to be there."""
+NO_SITE = {"vbs"}
+"""Platforms whose evidence no attack is about yet."""
 PLATFORMS = ("none", "sgx-mee", "sgx-tme")
 CELLS = [(name, tee) for name in EXPECTED for tee in PLATFORMS]
 STOPPED_CELLS = [
@@ -144,6 +146,8 @@ def test_the_expectations_are_those_of_the_literature() -> None:
     for (row, tee), letters_found in found.items():
         if tee == "none":
             assert letters_found <= {"X", "-"}, "without a TEE everything succeeds that applies"
+            continue
+        if row in ANSWERED and tee in NO_SITE:
             continue
         written = by_row[row][heads.index(tee)]
         # p: until a patch; w: as the program is written. Both outcomes have to be there.
