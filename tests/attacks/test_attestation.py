@@ -76,6 +76,13 @@ def test_the_key_leaks_as_sold_and_not_from_a_patched_processor() -> None:
     assert play("stolen key", new).check == "BUFFERS.CLEARED"
 
 
+@pytest.mark.parametrize("check", ["ENCLAVE.TLB_FLUSH", "MEASURE.EEXTEND", "EREPORT.TARGET"])
+def test_no_other_check_of_the_platform_plays_a_part(check: str) -> None:
+    for name in ("relayed evidence", "wrong signer"):
+        outcome = play(name, twin("sgx-mee", PATCH_LEVEL, frozenset({check})))
+        assert outcome.check in SCENARIOS[name].omits
+
+
 def test_only_what_is_on_the_die_leaks() -> None:
     here = Site("sgx-mee", patch_level=0)
     here.host.adversary.wbinvd()
