@@ -150,7 +150,7 @@ class Scenario:
     Attributes:
         does: what the host does; completes a sentence.
         move: the same, as a function.
-        omits: the checks that have to be forgotten, each of them; with none, nobody can tell.
+        needs: names of the checks that have to be forgotten, each of them, between blanks.
         patch_level: of the platform on which it works.
         at: when, Unix seconds.
         collateral: what the host brings; None for what the vendor says at that time.
@@ -159,53 +159,52 @@ class Scenario:
 
     does: str
     move: Callable[[Site, bytes], Offer]
-    omits: frozenset[str]
+    needs: str
     patch_level: int = PATCH_LEVEL
     at: int = NOW
     collateral: Callable[[Site], Collateral] | None = None
     user: Callable[[Site, Collection[str], Collateral | None, int], RelyingParty] = Site.user
 
+    @property
+    def omits(self) -> frozenset[str]:
+        """The checks that a careless user forgets; with none, nobody can tell."""
+        return frozenset(self.needs.split())
 
-_TOKEN: dict[str, Any] = {"user": Site.token_user}
-_SOLD: dict[str, Any] = {"patch_level": 0}
-_ROOTS = "PCK.ROOT TCB_INFO.ROOT QE_IDENTITY.ROOT"
-_DATES = "CRLS.CURRENT TCB_INFO.CURRENT QE_IDENTITY.CURRENT"
+
 # fmt: off
-_TABLE: dict[str, tuple[str, Callable[[Site, bytes], Offer], str, dict[str, Any]]] = {
-    "replayed evidence": ("shows evidence of yesterday, of an enclave that is gone",
-        replay, "EVIDENCE.NONCE", {}),
-    "relayed evidence": ("has the genuine enclave answer, and is itself the end of the connection",
-        relay, "EVIDENCE.CHANNEL", {}),
-    "swapped key": ("puts its own public key where the enclave's was, beside the genuine quote",
-        swap, "EVIDENCE.CUSTOM_CLAIMS", {}),
-    "wrong signer": ("launches a program of its own that says the same things",
-        own, "POLICY.SIGNER", {}),
-    "old version": ("launches version 1 of the author's, which reports whatever it is told",
-        old_one, "POLICY.VERSION", {}),
-    "debug enclave": ("launches the debug form that the author signed for tests; has a debugger",
-        debug, "POLICY.DEBUG", {}),
-    "simulator": ("runs the program in a simulator, under the simulator's own root",
-        simulate, _ROOTS, {"collateral": lambda site: simulator(site.host.tee.name).collateral()}),
-    "stolen key": ("forges evidence with the attestation key that leaked; nobody knows of it yet",
-        forge, "", {**_SOLD, "at": BEFORE}),
-    "unpatched platform": ("does the same when the vendor has told the world",
-        forge, "POLICY.TCB_STATUS", _SOLD),
-    "revoked platform": ("does the same when the vendor knows of this one key, and of no flaw",
-        forge, "PCK.NOT_REVOKED", {**_SOLD, "at": BEFORE, "collateral": revoking}),
-    "tampered collateral": ("does the same, and changes one word of what the vendor says",
-        forge, "TCB_INFO.SIGNATURE", {**_SOLD, "collateral": tampered}),
-    "expired collateral": ("does the same, and brings what the vendor said before he knew",
-        forge, _DATES, {**_SOLD, "collateral": lambda site: site.collateral(BEFORE)}),
-    "unsigned token": ('writes a token itself, with the algorithm "none"',
-        write_token, "TOKEN.SIGNATURE", _TOKEN),
-    "other audience": ("gets a token for a program of its own, admitted for somebody else's use",
-        get_token, "TOKEN.AUDIENCE", _TOKEN),
+SCENARIOS = {
+    "replayed evidence": Scenario("shows evidence of yesterday, of an enclave that is gone",
+        replay, "EVIDENCE.NONCE"),
+    "relayed evidence": Scenario("has the genuine enclave answer, on a connection of its own",
+        relay, "EVIDENCE.CHANNEL"),
+    "swapped key": Scenario("puts its own public key where the enclave's was, beside the quote",
+        swap, "EVIDENCE.CUSTOM_CLAIMS"),
+    "wrong signer": Scenario("launches a program of its own that says the same things",
+        own, "POLICY.SIGNER"),
+    "old version": Scenario("launches version 1 of the author's, which reports what it is told",
+        old_one, "POLICY.VERSION"),
+    "debug enclave": Scenario("launches the debug form that the author signed, and a debugger",
+        debug, "POLICY.DEBUG"),
+    "simulator": Scenario("runs the program in a simulator, under the simulator's own root",
+        simulate, "PCK.ROOT TCB_INFO.ROOT QE_IDENTITY.ROOT",
+        collateral=lambda site: simulator(site.host.tee.name).collateral()),
+    "stolen key": Scenario("forges evidence with the attestation key that leaked; nobody knows",
+        forge, "", 0, BEFORE),
+    "unpatched platform": Scenario("does the same when the vendor has told the world",
+        forge, "POLICY.TCB_STATUS", 0),
+    "revoked platform": Scenario("does the same when the vendor knows of this one key only",
+        forge, "PCK.NOT_REVOKED", 0, BEFORE, revoking),
+    "tampered collateral": Scenario("does the same, and changes one word of what the vendor says",
+        forge, "TCB_INFO.SIGNATURE", 0, NOW, tampered),
+    "expired collateral": Scenario("does the same, and brings what the vendor said before he knew",
+        forge, "CRLS.CURRENT TCB_INFO.CURRENT QE_IDENTITY.CURRENT", 0, NOW,
+        lambda site: site.collateral(BEFORE)),
+    "unsigned token": Scenario('writes a token itself, with the algorithm "none"',
+        write_token, "TOKEN.SIGNATURE", user=Site.token_user),
+    "other audience": Scenario("gets a token for a program of its own, meant for somebody else",
+        get_token, "TOKEN.AUDIENCE", user=Site.token_user),
 }
 # fmt: on
-SCENARIOS = {
-    name: Scenario(does, move, frozenset(omits.split()), **rest)
-    for name, (does, move, omits, rest) in _TABLE.items()
-}
 
 
 def play(name: str, site: Site, omits: Collection[str] = ()) -> Outcome:

@@ -217,6 +217,10 @@ def simulator(tee: str) -> Site:
 
 @cache
 def twin(tee: str, patch_level: int, without: frozenset[str]) -> Site:
-    """A site on a platform like this one: provisioning takes long, and no attack wears it out."""
+    """A site on a platform of this kind.
+
+    Simplified: attacks of the matrix run on this one, not on the very platform they are given:
+    provisioning takes long, and no attack wears it out.
+    """
     # Where translations survive an exit, no two enclaves can run in turn.
     return Site(tee, patch_level=patch_level, without=without - {"ENCLAVE.TLB_FLUSH"})
