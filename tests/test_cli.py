@@ -409,10 +409,25 @@ def test_arguments_are_what_the_interface_asks_for(
     assert json.loads(ok("run", TYPES, *arguments, "--json")) == result
 
 
+def test_structures_are_json() -> None:
+    border = str(Path(TYPES).parent / "border")
+    tree = '{"count": 1, "lists": [{"n": 1, "numbers": [5]}], "above": null}'
+    back = {"count": 1, "lists": [{"n": 1, "numbers": (10).to_bytes(8, "little").hex()}]}
+    found = json.loads(ok("run", border, "sum", tree, "--json"))
+    assert found == {"result": 5, "tree": back | {"above": 0}}
+    assert "'{' is no struct tree in JSON" in refused(2, "run", border, "sum", "{")
+
+
 def test_an_argument_can_come_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"abc")
     shown = ok("run", TYPES, "sha256", f"@{tmp_path / 'data'}", "3")
     assert shown == f"digest = {sha256(b'abc').hexdigest()}\n"
+
+
+def test_without_a_function_the_host_script_runs() -> None:
+    greeting = "Hello world, from inside.\nHello world, from the host.\n"
+    assert ok("run", "hello", "--platform", "none") == greeting
+    assert "host.py" in refused(2, "run", "lock")
 
 
 def test_run_prints_every_result_on_a_line() -> None:
@@ -428,7 +443,7 @@ def test_run_prints_every_result_on_a_line() -> None:
         (("safe", "open"), "there is no program 'safe'"),
         (("vault", "ping", "--platform", "tdx"), "no platform named 'tdx'"),
         (("vault", "ping", "1"), "takes no arguments"),
-        (("vault", "make_secret"), "'pin' is missing"),
+        (("vault", "make_secret"), "missing a required argument: 'pin'"),
         (("vault", "make_secret", "@/no/such/file"), "No such file"),
         (("vault", "make_secret", "hex:0"), "non-hexadecimal"),
         (("vault", "make_secret", "hex:00"), "holds a NUL"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,7 +40,7 @@ def run(
 
     What an argument is, the program's EDL file says: a number (also 0x1f or 1e-3), true or false;
     for buffers and strings @FILE is the bytes of a file, hex:00ff these bytes, and anything else
-    the text itself. Bytes that come out are printed in hexadecimal.
+    the text itself; for structures JSON. Bytes that come out are printed in hexadecimal.
     """
     from runpy import run_path
 
@@ -73,8 +74,16 @@ def _named(plan: Plan, returned: Any) -> dict[str, Any]:
     """What an ecall returned, by name: ``result`` and its [out] buffers, those in hexadecimal."""
     names = ["result"] * plan.returns_value + [param.name for param in plan.outs]
     values = returned if len(names) > 1 else (returned,)
-    pairs = zip(names, values, strict=False)
-    return {name: v.hex() if isinstance(v, bytes) else v for name, v in pairs}
+    return {name: _plain(value) for name, value in zip(names, values, strict=False)}
+
+
+def _plain(value: Any) -> Any:
+    """A value without named tuples and bytes, for people and for JSON."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if hasattr(value, "_asdict"):
+        return {name: _plain(item) for name, item in value._asdict().items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _values(given: Sequence[Param], texts: Sequence[str]) -> list[Any]:
@@ -85,6 +94,11 @@ def _values(given: Sequence[Param], texts: Sequence[str]) -> list[Any]:
 
 def _value(param: Param, text: str) -> Any:
     """One argument as its type asks for it."""
+    if param.type.compound:
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise UsageError(f"{param.name}: {text!r} is no {param.type.name} in JSON") from None
     if param.pointer:
         return _bytes(param, text)
     kind = param.type.kind

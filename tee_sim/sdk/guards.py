@@ -23,7 +23,26 @@ OUTSIDE = Check(
     "The host names an address inside as its own memory, and the program overwrites itself.",
     'Van Bulck et al., "A Tale of Two Worlds", 2019; Open Enclave, `oe_is_outside_enclave`',
 )
-GUARDS = (REENTRY, OUTSIDE)
+COPY = Check(
+    "RUNTIME.COPY",
+    "Arguments are copied before they are looked at",
+    "The host changes an argument between the program's look at it and its use.",
+    'Van Bulck et al., "A Tale of Two Worlds", 2019; Intel SGX Developer Guide, TOCTOU',
+)
+OVERFLOW = Check(
+    "RUNTIME.OVERFLOW",
+    "A size must fit the machine's word",
+    "The host names so many elements that their size in bytes wraps around to a small one, and the "
+    "program's own bounds check allows every address.",
+    "Open Enclave, `OE_ADD_ARG_SIZE`; CWE-190",
+)
+CLEAR = Check(
+    "RUNTIME.CLEAR",
+    "Outputs hold zeros where nothing was written",
+    "What was on the stack or the heap before leaves with an output, between its members.",
+    "Lee, Kim: Leaking Uninitialized Secure Enclave Memory via Structure Padding (2017)",
+)
+GUARDS = (REENTRY, OUTSIDE, COPY, OVERFLOW, CLEAR)
 """In the order of the GUARD_ bits of ``guest/include/tee/layout.h``."""
 
 ALL = frozenset(guard.name for guard in GUARDS)

@@ -14,20 +14,19 @@ there. One arena serves ecalls and ocalls, because both sides copy everything ou
 
 from __future__ import annotations
 
-import inspect
-import struct
+import errno
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager
+from types import SimpleNamespace
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
-from tee_sim.abi.sgx import REPORT
-from tee_sim.errors import EcallFailed, EnclaveLost, Fault, TeeSimError, UsageError
+from tee_sim.errors import EcallFailed, EnclaveLost, Fault, UsageError
 from tee_sim.hypervisor.calls import finish
 from tee_sim.hypervisor.guest import Result
 from tee_sim.hypervisor.honest import Quoting
 from tee_sim.sdk.codegen import needs_struct
-from tee_sim.sdk.convert import Plan, python_name, python_type
+from tee_sim.sdk.convert import Plan
 from tee_sim.sdk.edl import Function, Interface
 from tee_sim.sdk.results import (
     ABORTED,
@@ -35,13 +34,12 @@ from tee_sim.sdk.results import (
     OE_FAILURE,
     OE_NOT_FOUND,
     OE_OK,
-    OE_QUOTE_PROVIDER_CALL_ERROR,
     OE_REENTRANT_ECALL,
-    OE_SERVICE_UNAVAILABLE,
     name_of,
 )
 from tee_sim.sdk.services import Services
 from tee_sim.sdk.services import ocalls as runtime_ocalls
+from tee_sim.sdk.values import record
 
 OCALL_RETURN = 2**64 - 1
 """RDI at an entry: no new ecall, the ocall is done. RSI is its result."""
@@ -54,12 +52,6 @@ COMMAND_EXCEPTION = 2**64 - 2
 
 EXIT_ECALL_DONE, EXIT_OCALL, EXIT_NESTED, EXIT_RESUME = 0, 1, 2, 3
 """RDI at an exit; see ``guest/include/tee/layout.h``."""
-
-OCALL_QUOTING = 0x8000_0000
-"""The runtime's own ocall, beside those of the EDL: the host's quoting service."""
-
-QUOTING_TARGET_INFO, QUOTING_SIZE = 0, 1
-"""What is asked for; anything else is a quote."""
 
 Callback = Callable[..., Any]
 T = TypeVar("T")
@@ -106,6 +98,9 @@ class Enclave:
     A method returns what the C function returns. A pointer that is ``[out]`` is not passed but
     returned, as bytes: alone if the function returns nothing else, otherwise in a named tuple after
     ``result``. An `oe_result_t` is not returned: anything but OE_OK is raised as `EcallFailed`.
+    What Python has for structures and other values, `tee_sim.sdk.values` says; ``types`` holds the
+    classes of those that the EDL declares. A callback of an ocall with ``propagate_errno`` that
+    raises `OSError` makes it fail with that errno.
 
     After `EcallFailed`, or an exception from an ocall's callback, the enclave has finished its call
     and can be called again. After a fault, an abort or an exhausted budget it is lost: every call
@@ -139,7 +134,10 @@ class Enclave:
         self.services = services or Services(transport)
         declared = (*interface.untrusted, *runtime_ocalls())
         self._ocalls = {function.index: (function, Plan(function)) for function in declared}
-        self._callbacks: dict[str, Callback] = self.services.callbacks()
+        served, names = self.services.callbacks(), {function.name for function in declared}
+        self._callbacks: dict[str, Callback] = {n: served[n] for n in served if n in names}
+        named = {ctype.name.partition(" ")[2]: ctype for ctype in interface.types}
+        self.types = SimpleNamespace(**{key: record(named[key]) for key in named if key})
         for ocall, callback in (ocalls or {}).items():
             self.on_ocall(ocall, callback)
         for function in interface.trusted:
@@ -238,8 +236,6 @@ class Enclave:
         """
         if failure is not None:
             return OE_FAILURE, failure
-        if index == OCALL_QUOTING:
-            return self._ask_quoting(struct_gva)
         if index not in self._ocalls:
             what = f"{self.name} made ocall {index}: its EDL declares none"
             return OE_NOT_FOUND, UsageError(what)
@@ -254,9 +250,18 @@ class Enclave:
             if not needs_struct(function):
                 callback()
                 return OE_OK, None
-            values, addresses = plan.incoming(struct_gva, self._transport.read)
-            returned = callback(*(values[param.name] for param in plan.given))
-            for gva, content in plan.answer(returned, values, struct_gva, addresses):
+            arena = self._transport.arena
+            call = plan.incoming(struct_gva, arena, self._transport.read)
+            try:
+                returned = callback(*(call.values[param.name] for param in plan.given))
+                writes = plan.answer(returned, call, arena, self._transport.read)
+            except OSError as error:
+                if not function.propagates_errno:
+                    raise
+                # As C libraries do it: -1, or 0 where a handle is expected.
+                failed = -1 if function.returns.kind == "int" else 0
+                writes = plan.answer_error(struct_gva, failed, error.errno or errno.EIO)
+            for gva, content in writes:
                 self._transport.write(gva, content)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
@@ -265,25 +270,6 @@ class Enclave:
                 time.sleep(SETTLE)
             error.add_note(f"raised while {self.name} waited for its ocall {function}")
             return OE_FAILURE, error
-        return OE_OK, None
-
-    def _ask_quoting(self, struct_gva: int) -> tuple[int, BaseException | None]:
-        """Serve the ocall by which the runtime asks for a quote; as `_ocall`."""
-        service, transport = self._transport.quoting, self._transport
-        if service is None:
-            return OE_SERVICE_UNAVAILABLE, None
-        try:
-            what, given, taken, size = struct.unpack("<4Q", transport.read(struct_gva, 32))
-            if what == QUOTING_TARGET_INFO:
-                answer = service.get_target_info()
-            elif what == QUOTING_SIZE:
-                answer = service.quote_size.to_bytes(8, "little")
-            else:
-                answer = service.get_quote(transport.read(given, REPORT.SIZE))
-            transport.write(taken, answer[:size])
-        except TeeSimError as error:
-            error.add_note(f"raised while {self.name} waited for its quote")
-            return OE_QUOTE_PROVIDER_CALL_ERROR, error
         return OE_OK, None
 
 
@@ -304,10 +290,10 @@ def _method(enclave: Enclave, function: Function) -> Callable[..., Any]:
         transport.write(arena[0], blob)
         yield from run(function, arena[0], enter)
         if returns_result:
-            code = plan.retval(arena[0], transport.read) & 0xFFFFFFFF
+            code = plan.retval(arena[0], transport.read)
             if code != OE_OK:
                 enclave._failed(function, code)
-        return plan.results(values, arena[0], addresses, transport.read)
+        return plan.results(values, arena, addresses, transport.read)
 
     def at_once(*args: Any, **kwargs: Any) -> Any:
         with transport.lock:
@@ -321,11 +307,5 @@ def _method(enclave: Enclave, function: Function) -> Callable[..., Any]:
     method.__name__ = method.__qualname__ = function.name
     about = f"An ecall of the enclave {enclave.name}, as its EDL declares it."
     method.__doc__ = f"{function}\n\n{about}"
-    either = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    method.__signature__ = inspect.Signature(
-        [
-            inspect.Parameter(python_name(p.name), either, annotation=python_type(p))
-            for p in plan.given
-        ]
-    )
+    method.__signature__ = plan.signature
     return cast(Callback, method)

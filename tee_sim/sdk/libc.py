@@ -2,7 +2,7 @@
 
 The `ziglang` wheel carries musl, which Open Enclave's C library is made of too, Zig's rewriting of
 parts of it, and libc++; our own part lies in ``guest/libc``. A program that calls what is declared
-and missing (files, sockets, signals) does not link. One that prints needs ``stack_pages = 4``.
+and missing (files, sockets, signals) does not link. `printf` takes more than two pages of stack.
 
 Simplified: no ``<iostream>``, locales, ``thread_local`` or threads of C++, and no exceptions.
 """

@@ -1,4 +1,4 @@
-"""What every host does for the runtime inside: print, log, and lend memory.
+"""What every host does for the runtime inside: print, log, lend memory, and have reports quoted.
 
 The ocalls are declared in ``guest/runtime.edl``. Their numbers lie above those of a program's own.
 """
@@ -14,7 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from tee_sim.sdk.edl import Function, parse
+from tee_sim.abi.sgx import TARGETINFO
+from tee_sim.sdk.edl import Function
+from tee_sim.sdk.reader import parse
+from tee_sim.sdk.results import OE_OK, OE_SERVICE_UNAVAILABLE
 from tee_sim.units import align_up
 
 if TYPE_CHECKING:
@@ -53,14 +56,19 @@ class Services:
         self._decoders = [getincrementaldecoder("utf-8")("replace") for _ in range(2)]
 
     def callbacks(self) -> dict[str, Callable[..., Any]]:
-        """Name of an ocall -> what answers it."""
-        return {f.name: getattr(self, f.name.removeprefix(PREFIX)) for f in ocalls()}
+        """Name of an ocall -> what answers it: the runtime's own, and ``logging.edl``'s."""
+        own = {f.name: getattr(self, f.name.removeprefix(PREFIX)) for f in ocalls()}
+        return own | {"oe_log_ocall": self.log, "oe_write_ocall": self.write}
 
     def print(self, stream: int, text: bytes, _size: int) -> None:
         """Show text; the end of a character may come with the next call."""
         to_stderr = stream == 2
         file = (self.stderr or sys.stderr) if to_stderr else (self.stdout or sys.stdout)
         file.write(self._decoders[to_stderr].decode(text))
+
+    def write(self, device: int, text: str, _most: int) -> None:
+        """Show text on standard output (0) or standard error (1)."""
+        self.print(device + 1, text.encode(), len(text))
 
     def log(self, level: int, message: str) -> None:
         """Hand a message to `logging`."""
@@ -84,3 +92,23 @@ class Services:
         if old and size:
             self._process.write(at, self._process.read(address, min(old, size)))
         return at if size else 0
+
+    def target_info(self) -> tuple[int, bytes, bytes]:
+        """Whom a report has to be for, and the size of a quote."""
+        service = self._process.quoting
+        if service is None:
+            return OE_SERVICE_UNAVAILABLE, bytes(TARGETINFO.SIZE), bytes(8)
+        size = service.quote_size.to_bytes(8, "little")
+        return OE_OK, _exactly(TARGETINFO.SIZE, service.get_target_info()), size
+
+    def quote(self, report: bytes, size: int) -> tuple[int, bytes]:
+        """The quote for a report."""
+        service = self._process.quoting
+        if service is None:
+            return OE_SERVICE_UNAVAILABLE, bytes(size)
+        return OE_OK, _exactly(size, service.get_quote(report))
+
+
+def _exactly(size: int, data: bytes) -> bytes:
+    """As many bytes as there is room for: who asked looks at them anyway."""
+    return data[:size].ljust(size, b"\0")

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tee_sim.errors import BuildError, UsageError
-from tee_sim.sdk.edl import Interface, parse
+from tee_sim.sdk.edl import Interface
+from tee_sim.sdk.reader import parse
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "programs"
 """Where the example programs of the package live."""
@@ -34,6 +35,8 @@ class Config:
         aex_notify: be notified of interruptions, where the processor can (AEX-Notify).
         isvprodid, isvsvn: product number and security version that its author signs.
         spare_pages: pages of address space behind the heap where pages can be added at run time.
+        defines: names that ``#ifdef`` finds defined in EDL files.
+        edl_path: further directories, from the program's own, where imported EDL files are.
         learn: a paragraph on what the program is there to show.
     """
 
@@ -46,6 +49,8 @@ class Config:
     isvprodid: int = 0
     isvsvn: int = 0
     spare_pages: int = 0
+    defines: tuple[str, ...] = ()
+    edl_path: tuple[str, ...] = ()
     learn: str = ""
 
 
@@ -102,7 +107,9 @@ def read(program: Path | str) -> Sources:
     if not any(name.endswith((".c", ".cpp")) for name in files):
         raise BuildError("no C or C++ file: expected at least one", file=str(directory))
     text = read_lf(edl).decode("utf-8", errors="replace")
-    return Sources(directory, config, parse(text, str(edl)), files)
+    search = [directory / place for place in config.edl_path]
+    interface = parse(text, str(edl), defines=config.defines, search=search)
+    return Sources(directory, config, interface, files)
 
 
 def read_lf(path: Path) -> bytes:
@@ -133,6 +140,11 @@ def _config(path: Path) -> Config:
         "isvsvn": (0, 0xFFFF),
         "spare_pages": (0, MAX_PAGES),
     }
+    for key in ("defines", "edl_path"):
+        names = table.setdefault(key, [])
+        if type(names) is not list or not all(type(name) is str for name in names):
+            raise BuildError(f"{key} = {names!r}: expected a list of strings", file=str(path))
+        table[key] = tuple(names)
     for key, value in table.items():
         if key in limits:
             low, high = limits[key]

@@ -48,6 +48,15 @@ EXPECTED: dict[str, tuple[int, str, str, str]] = {
                                (21, "-", "B", "B"),  # the runtime's own guard
     "hostile_ocall, careful program": (22, "X", "B", "B"),  # the runtime's guard
     "hostile_ocall, careless program": (22, "X", "X", "X"),  # nothing; Iago 2013
+    "inside_pointer, checked by the EDL":
+                               (22, "X", "B", "B"),  # the runtime's guards, as above
+    "inside_pointer, user_check": (22, "X", "X", "X"),  # nothing; Van Bulck et al. 2019
+    "double_fetch, checked by the EDL": (22, "X", "B", "B"),
+    "double_fetch, user_check": (22, "X", "X", "X"),
+    "size_overflow, checked by the EDL": (22, "X", "B", "B"),
+    "size_overflow, user_check": (22, "X", "X", "X"),
+    "stack_leak, checked by the EDL": (22, "X", "B", "B"),
+    "stack_leak, user_check":  (22, "X", "X", "X"),  # nothing; Lee, Kim 2017
     "dimm_alias":              (23, "X", "C", "B"),  # encryption; alias check at boot
     "bus_replay":              (24, "X", "D", "X"),  # counter tree; Battering RAM 2025
     "bus_theft":               (24, "X", "D", "X"),  # as bus_replay: one memory key

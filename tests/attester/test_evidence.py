@@ -24,7 +24,7 @@ from tee_sim.attest.certificates import PCK_PROFILES, public_bytes
 from tee_sim.attest.intel import SimulatedIntel
 from tee_sim.attest.verifier import verify_evidence
 from tee_sim.attester import evidence_of
-from tee_sim.errors import EcallFailed, TeeSimError, UsageError
+from tee_sim.errors import EcallFailed, UsageError
 from tee_sim.monitors.sgx.processor import VENDOR_HASH
 from tee_sim.platform import DeployedEnclave
 from tee_sim.sdk.build import GUEST
@@ -148,19 +148,6 @@ def test_why_the_service_refuses_reaches_who_called_the_program() -> None:
     here.service.quote_size -= 1
     with pytest.raises(EcallFailed, match="get_quote failed with OE_INVALID_PARAMETER"):
         evidence(here)
-
-
-@pytest.mark.parametrize("at", [0, 1, 0x4000_0000, (1 << 47) - 8, (1 << 64) - 8])
-def test_a_program_that_names_wild_addresses_gets_nothing(at: int) -> None:
-    here = Server()
-    code, failure = here.attested._ask_quoting(at)
-    assert (code, type(failure)) != (0, type(None))
-    request = here.attested.guest.arena[0]
-    for what, given_, taken in ((0, 0, at), (2, at, request), (9, at, at)):
-        here.attested.guest.write(request, struct.pack("<4Q", what, given_, taken, 512))
-        code, failure = here.attested._ask_quoting(request)
-        assert code == 0 or isinstance(failure, TeeSimError)
-    assert here.status(here.quote()) == ("UpToDate", [])
 
 
 def test_a_program_without_attest_and_a_nonce_too_long_are_refused() -> None:

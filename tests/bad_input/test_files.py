@@ -21,9 +21,9 @@ from tee_sim.abi.signed import read_signed
 from tee_sim.errors import BuildError, EnclaveLost, SGXError, TeeSimError, UsageError
 from tee_sim.hypervisor.honest import Launch
 from tee_sim.platform import signature
-from tee_sim.sdk.edl import parse
 from tee_sim.sdk.elf import read_elf
 from tee_sim.sdk.image import lay_out
+from tee_sim.sdk.reader import parse
 from tee_sim.sdk.sources import find, read
 from tee_sim.units import PAGE
 

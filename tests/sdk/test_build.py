@@ -125,10 +125,24 @@ def test_a_missing_function_is_a_build_error(copy):
 def test_an_edl_error_points_at_the_edl_file(copy):
     directory = copy("edl")
     file = directory / "vault.edl"
-    file.write_text(file.read_text().replace("[in, string]", "[user_check]"))
-    with pytest.raises(BuildError, match="user_check") as caught:
+    file.write_text(file.read_text().replace("[in, string]", "[in, sizefunc=f]"))
+    with pytest.raises(BuildError, match="sizefunc") as caught:
         builder.build(directory)
     assert caught.value.file == str(file)
+
+
+def test_imports_and_conditions_follow_the_program_s_settings(copy):
+    directory = copy("imports")
+    shared = directory.parent / "shared"
+    shared.mkdir()
+    (shared / "more.edl").write_text("enclave { untrusted { void more(void); }; };")
+    edl, config = directory / "vault.edl", directory / "program.toml"
+    text = '#ifdef MORE\nimport "more.edl"\n#endif\n trusted {'
+    edl.write_text(edl.read_text().replace("trusted {", text, 1))
+    plain = builder.build(directory)
+    config.write_text(config.read_text() + 'defines = ["MORE"]\nedl_path = ["../shared"]\n')
+    assert [f.name for f in read(directory).interface.untrusted] == ["more"]
+    assert builder.digest_inside(builder.build(directory)) != builder.digest_inside(plain)
 
 
 def test_without_the_compiler_the_message_names_the_extra(copy, empty_cache, monkeypatch):
@@ -175,6 +189,8 @@ def test_the_cache_follows_the_systems_custom(monkeypatch, tmp_path):
     [
         ("", "no name"),
         ("name = 3", "expected a string"),
+        ('name = "vault"\ndefines = "FAST"', "expected a list of strings"),
+        ('name = "vault"\nedl_path = [1]', "expected a list of strings"),
         ('name = "a b"', "C identifier"),
         ('name = "vault"\nheap_pages = -1', "expected 0 to"),
         ('name = "vault"\nthreads = true', "expected 1 to"),

@@ -1,5 +1,5 @@
-from tee_sim.sdk.codegen import header, slots, source
-from tee_sim.sdk.edl import parse
+from tee_sim.sdk.codegen import header, source
+from tee_sim.sdk.reader import parse
 
 EDL = parse(
     """enclave {
@@ -19,7 +19,10 @@ def test_the_header_declares_ecalls_as_written_and_ocalls_with_a_result():
 
 
 def test_a_slot_for_each_parameter_and_one_for_the_length_of_a_string():
-    assert slots(EDL.trusted[1]) == ["retval", "s", "s_strlen", "d", "n"]
+    text = source(EDL, "demo")
+    body = text[text.index("tee_ecall_keep") :]
+    slots = [line.split()[-2] for line in body.splitlines() if line.endswith("TEE_SLOT;")]
+    assert slots[:5] == ["retval", "s", "tee_len_s", "d", "n"]
 
 
 def test_an_ecall_copies_the_struct_in_once_and_uses_only_the_copy():
@@ -27,8 +30,8 @@ def test_an_ecall_copies_the_struct_in_once_and_uses_only_the_copy():
     body = text[text.index("tee_ecall_keep") : text.index("oe_result_t tee_dispatch")]
     assert body.count("tee_copy_in(") == 1
     assert "outside->" not in body
-    assert "tee_take_string(&tee_buf_s, tee_args.s, tee_args.s_strlen)" in body
-    assert "(int)tee_args.n, 1, TEE_IN | TEE_OUT)" in body
+    assert "tee_take_string(&tee_buf_s, tee_args.s, tee_args.tee_len_s, 1)" in body
+    assert "tee_take(&tee_buf_d, tee_args.d, (uint64_t)tee_args.n, 1)" in body
     assert body.count("tee_drop(") == 2
     assert body.count("tee_give(") == 1
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sdk.bare import Bare
 from sdk.conftest import program
 from tee_sim.errors import BudgetExceeded, EcallFailed, EnclaveLost, PageFault, UsageError
-from tee_sim.sdk.edl import parse
 from tee_sim.sdk.host import Enclave
+from tee_sim.sdk.reader import parse
 from tee_sim.sdk.results import RESULTS
 
 
@@ -131,16 +131,16 @@ def test_strings_are_utf8_and_end_with_one_nul(types):
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda t: t.add_int(1), r"add_int\(\) takes a, b: 'b' is missing.*int add_int"),
-        (lambda t: t.add_int(1, 2, 3), "3 arguments were given"),
-        (lambda t: t.add_int(1, c=2), "'c' is unknown or given twice"),
-        (lambda t: t.add_int(1, a=2, b=3), "'a' is unknown or given twice"),
+        (lambda t: t.add_int(1), r"add_int\(\) takes a, b: missing a req.* 'b'.*int add_int"),
+        (lambda t: t.add_int(1, 2, 3), "too many positional arguments"),
+        (lambda t: t.add_int(1, b=1, c=2), "unexpected keyword argument 'c'"),
+        (lambda t: t.add_int(1, a=2, b=3), "multiple values for argument 'a'"),
         (lambda t: t.nothing(1), "takes no arguments"),
         (lambda t: t.nothing(x=1), "takes no arguments"),
         (lambda t: t.sum_bytes(b"abc", 4), r"data: expected 4 bytes \(n = 4\), got 3"),
         (lambda t: t.sum_bytes("abc", 3), "data: expected bytes, got str"),
         (lambda t: t.sum_bytes([1, 2], 2), "data: expected bytes, got list"),
-        (lambda t: t.sum_bytes(None, 0), "data: expected bytes, got NoneType"),
+        (lambda t: t.sum_bytes(3, 0), "data: expected bytes, got int"),
         (lambda t: t.sum_i32([1, 2**31], 2), "data: expected int32_t values"),
         (lambda t: t.sum_i32(7, 1), "data: expected bytes or a list of int32_t, got int"),
         (lambda t: t.sum_i32([], -1), "n = -1: expected no less than 0"),

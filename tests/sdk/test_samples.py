@@ -9,7 +9,6 @@ import pytest
 
 from tee_sim.errors import BuildError
 from tee_sim.platform import Platform
-from tee_sim.sdk.words import UNSUPPORTED
 from tee_sim.tees import TEES
 
 HERE = Path(__file__).parent.parent / "programs"
@@ -18,19 +17,12 @@ ON_EVERY = pytest.mark.parametrize("tee", TEES)
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Any:
+def start() -> Any:
     """Start a sample; what it prints is in ``services.stdout`` and ``stderr``."""
 
     def make(name: str, tee: str | Platform, **arguments: Any) -> Any:
-        directory = HERE / name
-        if "from" in UNSUPPORTED:  # imports are not read yet: leave them out
-            directory = tmp_path / name
-            shutil.copytree(HERE / name, directory, dirs_exist_ok=True)
-            edl = directory / f"{name}.edl"
-            lines = edl.read_text().splitlines(keepends=True)
-            edl.write_text("".join(line for line in lines if " import " not in line))
         platform = tee if isinstance(tee, Platform) else Platform(tee)
-        enclave: Any = platform.create_enclave(directory, **arguments)
+        enclave: Any = platform.create_enclave(HERE / name, **arguments)
         enclave.services.stdout, enclave.services.stderr = io.StringIO(), io.StringIO()
         return enclave
 
@@ -101,7 +93,7 @@ def test_exception_handling(start: Any, tee: str) -> None:
     assert program.services.stdout.getvalue() == "division by zero, flags 0x1\n"
 
 
-def test_a_sample_that_asks_for_a_file_system_does_not_link(start: Any, tmp_path: Path) -> None:
+def test_a_sample_that_asks_for_a_file_system_does_not_link(tmp_path: Path) -> None:
     source = HERE / "helloworld"
     shutil.copytree(source, tmp_path / "files")
     code = tmp_path / "files" / "enc.c"

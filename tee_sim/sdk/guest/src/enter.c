@@ -22,6 +22,7 @@ _Static_assert(offsetof(tee_thread_t, on_stack) == TD_ON_STACK, "layout.h");
 _Static_assert(offsetof(tee_thread_t, exception_rip) == TD_EXCEPTION_RIP, "layout.h");
 _Static_assert(offsetof(tee_thread_t, exception_error) == TD_EXCEPTION_ERROR, "layout.h");
 _Static_assert(offsetof(tee_thread_t, notice) == TD_NOTICE, "layout.h");
+_Static_assert(offsetof(tee_thread_t, last_errno) == TD_ERRNO, "layout.h");
 _Static_assert(offsetof(tee_thread_t, spare_size) == TD_SPARE_SIZE, "layout.h");
 _Static_assert(OE_REENTRANT_ECALL == 4 && OE_UNEXPECTED == 7, "start.S");
 

@@ -8,13 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define MAX_THREADS 64
-
-static int error_numbers[MAX_THREADS];
-
 int* __errno_location(void)
 {
-    return &error_numbers[tee_thread()->index % MAX_THREADS];
+    return (int*)&tee_thread()->last_errno;
 }
 
 /* musl's own name for it. */

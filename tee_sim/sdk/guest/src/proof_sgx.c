@@ -24,39 +24,15 @@ bool tee_proof_exists(const oe_uuid_t* format)
     return is(format, &local) || is(format, &remote);
 }
 
-/* The runtime's own ocall: the host's quoting service is asked for `size` bytes. */
-static oe_result_t ask(uint64_t what, const void* given, size_t given_size, void* taken, size_t size)
-{
-    struct {
-        uint64_t what, given, taken, size;
-    } args = {.what = what, .size = size};
-    tee_buffer_t in = {0}, out = {0}, call = {0};
-
-    tee_arena_reset();
-    oe_result_t result = tee_lend(&in, (void*)given, given_size, 1, TEE_IN);
-    if (result == OE_OK)
-        result = tee_lend(&out, taken, size, 1, TEE_OUT);
-    args.given = in.outside;
-    args.taken = out.outside;
-    if (result == OE_OK)
-        result = tee_lend(&call, &args, sizeof args, 1, TEE_IN);
-    if (result == OE_OK)
-        result = tee_ocall(OCALL_QUOTING, call.outside);
-    if (result == OE_OK)
-        tee_collect(&out);
-    return result;
-}
-
 static oe_result_t quote(const uint8_t data[64], uint8_t** proof, size_t* size)
 {
     sgx_target_info_t quoting_enclave;
     sgx_report_t report;
     uint64_t quote_size;
 
-    oe_result_t result =
-        ask(QUOTING_TARGET_INFO, NULL, 0, &quoting_enclave, sizeof quoting_enclave);
-    if (result == OE_OK)
-        result = ask(QUOTING_SIZE, NULL, 0, &quote_size, sizeof quote_size);
+    oe_result_t result;
+    if (tee_host_target_info(&result, (uint8_t*)&quoting_enclave, &quote_size) != OE_OK)
+        return OE_QUOTE_PROVIDER_CALL_ERROR;
     if (result == OE_OK)
         result = tee_ereport(&quoting_enclave, data, &report);
     if (result != OE_OK)
@@ -64,7 +40,8 @@ static oe_result_t quote(const uint8_t data[64], uint8_t** proof, size_t* size)
     uint8_t* made = oe_malloc(quote_size);
     if (!made)
         return OE_OUT_OF_MEMORY;
-    result = ask(QUOTING_QUOTE, &report, sizeof report, made, quote_size);
+    if (tee_host_quote(&result, (const uint8_t*)&report, made, quote_size) != OE_OK)
+        result = OE_QUOTE_PROVIDER_CALL_ERROR;
     /* Not what was asked for: better to know at once. */
     if (result == OE_OK && (tee_quote_size(made, quote_size, size) != OE_OK ||
                             *size != quote_size ||

@@ -32,11 +32,15 @@
 #define TD_RESUME_RIP 176    /* where an interrupted thread goes on */
 #define TD_RESUME_RSP 184
 #define TD_NOTICE 192        /* AEXNOTIFY for the save area, in the highest byte */
+#define TD_ERRNO 200         /* errno of this thread */
 
 /* A guard that is not built in is a bug that real runtimes had. A build without it would have no code
  * for it; here a measured word of the thread data decides, so that one ELF serves for both. */
 #define GUARD_REENTRY 1      /* no exception is handled while the host's registers are in use */
 #define GUARD_OUTSIDE 2      /* what the host lends has to lie outside */
+#define GUARD_COPY 4         /* arguments are copied in before anybody looks at them */
+#define GUARD_OVERFLOW 8     /* a size that does not fit a word is refused */
+#define GUARD_CLEAR 16       /* outputs start as zeros, and have zeros between their members */
 
 /* The end of SSA frame 0, seen from the thread data: the loader puts two frames of a page before it.
  * Offsets in GPRSGX (abi/sgx.py), and EXINFO below it. */
@@ -59,13 +63,6 @@
 /* What the host asks for, in RDI: the number of an ecall, or one of these. */
 #define COMMAND_OCALL_RETURN -1
 #define COMMAND_EXCEPTION -2 /* the thread was interrupted by an exception that the host cannot handle */
-
-/* The runtime's own ocall, beside those of the program's EDL: the host's quoting service. Its struct is
- * four words: what is asked for, addresses of what is given and taken, size of what is taken. */
-#define OCALL_QUOTING 0x80000000
-#define QUOTING_TARGET_INFO 0 /* how to address a report to the quoting enclave */
-#define QUOTING_SIZE 1        /* bytes of a quote, in 8 bytes */
-#define QUOTING_QUOTE 2       /* a quote for the REPORT that is given */
 
 /* What an exit means, in RDI. */
 #define EXIT_ECALL_DONE 0    /* RSI = oe_result_t */

@@ -16,7 +16,7 @@ typedef struct {
     uint64_t return_target, host_rsp, host_rbp, pending_rsp;
     uint64_t arena_base, arena_size, arena_used;
     uint64_t on_stack, exception_rip, exception_info, exception_address, exception_error;
-    uint64_t saved_rsp, saved_flags, resume_rip, resume_rsp, notice;
+    uint64_t saved_rsp, saved_flags, resume_rip, resume_rsp, notice, last_errno;
 } tee_thread_t;
 
 /* The first byte of the image: the linker puts the ELF header there. Not const, because addresses of
@@ -55,60 +55,71 @@ uint64_t tee_spare_end(void);
  * marshalling struct, outside. */
 oe_result_t tee_dispatch(uint64_t function, uint64_t args);
 
-/* Generated from runtime.edl, for host.c. */
+/* Generated from runtime.edl. */
 oe_result_t tee_host_print(int stream, const char* text, size_t size);
 oe_result_t tee_host_log(uint32_t level, const char* message);
 oe_result_t tee_host_memory(uint64_t* _retval, uint64_t address, uint64_t size);
+oe_result_t tee_host_target_info(oe_result_t* _retval, uint8_t* target, uint64_t* quote_size);
+oe_result_t tee_host_quote(oe_result_t* _retval, const uint8_t* report, uint8_t* quote, size_t size);
 
-/* marshal.c: one buffer on its way in or out. */
+/* Each slot of a marshalling struct begins at a multiple of 8 bytes. */
+#define TEE_SLOT __attribute__((aligned(8)))
+
+/* What the EDL file says of a structure: where it has no member, and which pointers have a size. */
 typedef struct {
+    uint32_t at, size;
+} tee_gap_t;
+
+/* A number of things: the unsigned member of `size` bytes at `at`, or `fixed` if `size` is 0. */
+typedef struct {
+    uint32_t at, size;
+    uint64_t fixed;
+} tee_extent_t;
+
+typedef struct tee_type tee_type_t;
+
+typedef struct {
+    uint32_t at;
+    const tee_type_t* type;
+    tee_extent_t extent[2]; /* their product is the size of its buffer */
+} tee_member_t;
+
+struct tee_type {
+    size_t size, gap_count, member_count;
+    const tee_gap_t* gaps;
+    const tee_member_t* members;
+};
+
+/* marshal.c: one buffer on its way in or out, and the buffers that hang on it. */
+typedef struct tee_buffer {
+    const tee_type_t* type;
+    int how;
     void* inside;
     uint64_t outside;
-    size_t size;
+    size_t size, at; /* `at`: where in its parent the structure begins that points to it */
+    uint64_t extent[2];
+    const tee_member_t* member;
+    struct tee_buffer *members, *next;
 } tee_buffer_t;
-
-/* A floating-point number travels as its bits, in the low bytes of a slot. */
-static inline double tee_double_of(uint64_t slot)
-{
-    double value;
-    __builtin_memcpy(&value, &slot, sizeof value);
-    return value;
-}
-
-static inline uint64_t tee_slot_of_double(double value)
-{
-    uint64_t slot;
-    __builtin_memcpy(&slot, &value, sizeof value);
-    return slot;
-}
-
-static inline float tee_float_of(uint64_t slot)
-{
-    float value;
-    __builtin_memcpy(&value, &slot, sizeof value);
-    return value;
-}
-
-static inline uint64_t tee_slot_of_float(float value)
-{
-    uint64_t slot = 0;
-    __builtin_memcpy(&slot, &value, sizeof value);
-    return slot;
-}
 
 #define TEE_IN 1
 #define TEE_OUT 2
 
 oe_result_t tee_copy_in(void* inside, uint64_t outside, size_t size);
 oe_result_t tee_copy_out(uint64_t outside, const void* inside, size_t size);
-oe_result_t tee_take(tee_buffer_t* buffer, uint64_t outside, uint64_t count, uint64_t unit, int how);
-oe_result_t tee_take_string(tee_buffer_t* buffer, uint64_t outside, uint64_t size);
-void tee_give(const tee_buffer_t* buffer);
+oe_result_t tee_take(tee_buffer_t* buffer, uint64_t outside, uint64_t count, uint64_t unit);
+oe_result_t tee_take_string(tee_buffer_t* buffer, uint64_t outside, uint64_t size, uint64_t unit);
+oe_result_t tee_give(tee_buffer_t* buffer);
 void tee_drop(tee_buffer_t* buffer);
+void tee_scrub(const tee_type_t* type, void* structures, size_t size);
 
 void tee_arena_reset(void);
-oe_result_t tee_lend(tee_buffer_t* buffer, void* inside, uint64_t count, uint64_t unit, int how);
-oe_result_t tee_lend_string(tee_buffer_t* buffer, const char* text);
-void tee_collect(const tee_buffer_t* buffer);
+oe_result_t tee_arena_from(uint64_t room);
+uint64_t tee_arena_behind(size_t size);
+oe_result_t tee_lend(tee_buffer_t* buffer, void* inside, uint64_t count, uint64_t unit);
+oe_result_t tee_lend_string(tee_buffer_t* buffer, void* text, uint64_t unit);
+oe_result_t tee_collect(tee_buffer_t* buffer);
+oe_result_t tee_collect_string(tee_buffer_t* buffer, uint64_t unit);
+void tee_forget(tee_buffer_t* buffer);
 
 #endif
