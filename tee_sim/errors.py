@@ -15,6 +15,7 @@
         MachineCheck             #MC, vector 18: memory integrity; the machine stops
       CallError                  a monitor refused a call and says so in a status code
         SGXError                 the SDM's ENCLS / ENCLU error codes
+        VBSError                 Windows error codes of enclave calls, and Hyper-V's of hypercalls
       GuestError                 the program inside misbehaved
         EnclaveLost              it died, or was stopped; it cannot be called again
         BudgetExceeded           it ran for longer than its instruction budget
@@ -149,6 +150,10 @@ class CallError(TeeSimError):
 
 class SGXError(CallError):
     """An SGX leaf that returned an error code in RAX (SDM Vol. 3D, "Error Codes")."""
+
+
+class VBSError(CallError):
+    """An enclave function of Windows, or a hypercall, that failed with an error code."""
 
 
 class BootError(TeeSimError):

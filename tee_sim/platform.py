@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from tee_sim.abi.elf import MAGIC
 from tee_sim.abi.image import PLAIN, Identity, Image, measure
-from tee_sim.abi.sgx import Attributes, AttributesMask, MiscSelect
+from tee_sim.abi.sgx import Attributes, MiscSelect
 from tee_sim.abi.sgx_sign import SIGSTRUCT
 from tee_sim.abi.sgxs import read_sgxs
 from tee_sim.abi.signed import read_signed
@@ -31,6 +30,7 @@ from tee_sim.hypervisor.lane import Lane
 from tee_sim.hypervisor.malicious import Adversary
 from tee_sim.hypervisor.plain import Unprotected
 from tee_sim.hypervisor.sgx import SGXDriver, SGXGuest, production
+from tee_sim.hypervisor.vbs import VBSDriver
 from tee_sim.machine.cpu import DEFAULT_BUDGET
 from tee_sim.machine.dram import DRAM
 from tee_sim.machine.encryption import XTS, Engine
@@ -38,16 +38,18 @@ from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.machine import Machine, Monitor
 from tee_sim.machine.voltage import Voltage
 from tee_sim.monitors.sgx.processor import LAUNCH_CONTROL, LOCKED, SGX, SGX_ENABLE, cpusvn
-from tee_sim.monitors.sgx.sigstruct import load_attacker_key, load_signing_key, sign
+from tee_sim.monitors.vbs.enclave import ImageSignature
+from tee_sim.monitors.vbs.hypervisor import HyperV
+from tee_sim.monitors.vbs.secure_kernel import SecureKernel, boot_components
 from tee_sim.sdk import guards
 from tee_sim.sdk.host import COMMAND_EXCEPTION, EXIT_RESUME, Callback, Enclave
 from tee_sim.sdk.image import Program, load_program
+from tee_sim.sdk.signing import image_signature, signature
 from tee_sim.tees import TEES
 from tee_sim.trace import Event, Recorder
 from tee_sim.units import MIB, PAGE, align_up
 
-MEMORY, EPC_SIZE = 256 * MIB, 96 * MIB
-ALL_BITS = (1 << 64) - 1
+MEMORY, EPC_SIZE, SECURE_KERNEL_SIZE = 256 * MIB, 96 * MIB, 4 * MIB
 
 
 class DeployedEnclave(Enclave):
@@ -127,7 +129,7 @@ class Platform:
     """One simulated server.
 
     Args:
-        tee: ``"none"``, ``"sgx-mee"`` or ``"sgx-tme"``; see `TEES`.
+        tee: ``"none"``, ``"vbs"``, ``"sgx-mee"`` or ``"sgx-tme"``; see `TEES`.
         seed: makes keys, RDRAND and so every run reproducible; None for real entropy.
         without: names of checks to build the server without.
         memory: bytes of physical memory.
@@ -191,19 +193,25 @@ class Platform:
             budget=budget,
             # No attack on a server processor's voltage is published; that it has no such register
             # is unverified.
-            voltage=None if tee == "sgx-tme" else Voltage(self.checks, entropy),
+            voltage=Voltage(self.checks, entropy) if tee in ("none", "sgx-mee") else None,
         )
-        driver = None
+        self.host = Host(self.machine, ordinary)
         if isinstance(monitor, SGX):
             monitor.machine = self.machine
-            driver = SGXDriver(monitor)
-        self.host = Host(self.machine, ordinary, driver)
+            self.host.sgx = SGXDriver(monitor)
+        elif isinstance(monitor, HyperV):
+            monitor.machine = self.machine
+            self.host.vbs = VBSDriver(self._secure_kernel(monitor, entropy))
         self.adversary = Adversary(self.host)
 
     def _monitor(self, dram: DRAM, entropy: Entropy, epc: int) -> tuple[range, Monitor]:
         """The ordinary memory, and the TEE's rules for the rest."""
         if self.tee.name == "none":
             return range(PAGE, dram.size), Unprotected()
+        if self.tee.name == "vbs":
+            if dram.size < 16 * MIB:
+                raise UsageError(f"{dram.size // MIB} MiB of memory is too small for VBS")
+            return range(PAGE, dram.size - SECURE_KERNEL_SIZE), HyperV(dram.size, self.checks)
         metadata = 0
         if self.tee.name == "sgx-mee":
             from tee_sim.machine.tree import CounterTree
@@ -231,6 +239,15 @@ class Platform:
             feature_control,
         )
 
+    def _secure_kernel(self, hypervisor: HyperV, entropy: Entropy) -> SecureKernel:
+        """Boot the secure kernel in the highest part of memory."""
+        end = self.machine.dram.size
+        started = boot_components(1 + self.patch_level, self.checks.without)
+        own = range(end - SECURE_KERNEL_SIZE, end)
+        kernel = SecureKernel(hypervisor, own, entropy, started)
+        kernel.boot()
+        return kernel
+
     @property
     def events(self) -> list[Event]:
         """What happened so far, oldest first; needs ``trace=True``."""
@@ -246,6 +263,7 @@ class Platform:
         ocalls: Mapping[str, Callable[..., Any]] | None = None,
         identity: Identity | None = None,
         caller: str = "customer",
+        owner_id: bytes = bytes(32),
     ) -> DeployedEnclave:
         """Build, sign, load, measure and initialise a program.
 
@@ -258,28 +276,27 @@ class Platform:
             ocalls: callbacks for the functions that the program calls outside.
             identity: product number, security version and the like; None for what the program says.
             caller: the user who asks; the kernel grants not everybody everything.
+            owner_id: whom the enclave belongs to, 32 bytes (VBS).
 
         Raises:
             BuildError: the program does not compile.
-            SGXError, Fault: the processor refused it.
+            SGXError, VBSError, Fault: the processor or the secure kernel refused it.
             PermissionRefused: the kernel did.
             UsageError: no such program, or not enough memory.
         """
         if not isinstance(program, Program):
             program = self.build(program)
-        sigstruct, identity = None, identity or program.identity
+        identity = identity or program.identity
         misc = MiscSelect(exinfo=program.exinfo)
         identity = replace(identity, miscselect=misc, aex_notify=program.aex_notify)
-        if self.tee.target == "sgx":
-            measurement = self.measurement(program.image)
-            sigstruct = signature(measurement, debug, identity=identity)
         launch = Launch(
             program.name,
             program.image,
-            sigstruct,
+            self.sign(program.image, identity, debug=debug),
             identity.attributes(debug=debug),
             identity,
             caller=caller,
+            owner_id=owner_id,
         )
         return DeployedEnclave(program, self.host.launch(launch), ocalls)
 
@@ -314,19 +331,18 @@ class Platform:
         """
         attributes, identity = production(debug=debug), PLAIN
         if isinstance(image, bytes) and image.startswith(MAGIC):
-            signed = read_signed(image)
-            image, sigstruct = signed.image, sigstruct or signed.sigstruct
+            file = read_signed(image)
+            image, sigstruct = file.image, sigstruct or file.sigstruct
             # As Intel's loader: what the file wants and the processor has.
-            wanted = signed.metadata.attributes
+            wanted = file.metadata.attributes
             attributes = Attributes(
                 flags=wanted.flags.with_(debug=debug), xfrm=wanted.xfrm & attributes.xfrm
             )
             identity = Identity(miscselect=sigstruct.miscselect)
         elif isinstance(image, bytes):
             image = read_sgxs(image)
-        if sigstruct is None and self.tee.target == "sgx":
-            sigstruct = signature(self.measurement(image), debug)
-        return self.host.launch(Launch("image", image, sigstruct, attributes, identity))
+        signed = sigstruct or self.sign(image, PLAIN, debug=debug)
+        return self.host.launch(Launch("image", image, signed, attributes, identity))
 
     def measurement(self, image: Image) -> bytes:
         """MRENCLAVE that this kind of processor gives the image: what its author signs.
@@ -345,12 +361,19 @@ class Platform:
         finally:
             trial.close()
 
-    def sign_as_host(self, program: Program) -> SIGSTRUCT | None:
-        """What a malicious host does with a program of its own: sign it with its own key."""
-        if self.tee.target != "sgx":
+    def sign(
+        self, image: Image, identity: Identity, *, debug: bool = False, attacker: bool = False
+    ) -> SIGSTRUCT | ImageSignature | None:
+        """The signature of the image's author, or of the attacker; None where there is none."""
+        if self.tee.target == "vbs":
+            return image_signature(image, identity, debug, attacker)
+        if self.tee.target == "none":
             return None
-        measurement = self.measurement(program.image)
-        return signature(measurement, attacker=True, identity=program.identity)
+        return signature(self.measurement(image), debug, attacker, identity)
+
+    def sign_as_host(self, program: Program) -> SIGSTRUCT | ImageSignature | None:
+        """What a malicious host does with a program of its own: sign it with its own key."""
+        return self.sign(program.image, program.identity, attacker=True)
 
     def _repr_html_(self) -> str:
         rows: list[tuple[str, object]] = [
@@ -375,21 +398,3 @@ def _require_sizes(**sizes: int) -> None:
     for name, size in sizes.items():
         if not isinstance(size, int) or size < LEAST[name]:
             raise UsageError(f"Platform({name}={size!r}): the least is {LEAST[name]}")
-
-
-@lru_cache(maxsize=256)
-def signature(
-    mrenclave: bytes, debug: bool = False, attacker: bool = False, identity: Identity = PLAIN
-) -> SIGSTRUCT:
-    """A SIGSTRUCT for a measurement, by a published teaching key: the author's, or the host's."""
-    return sign(
-        mrenclave,
-        load_attacker_key() if attacker else load_signing_key(),
-        attributes=identity.attributes(debug=debug),
-        miscselect=identity.miscselect,
-        attributemask=AttributesMask(flags=ALL_BITS, xfrm=ALL_BITS),
-        isvprodid=identity.isvprodid,
-        isvsvn=identity.isvsvn,
-        isvfamilyid=identity.isvfamilyid,
-        isvextprodid=identity.isvextprodid,
-    )

@@ -20,7 +20,8 @@ from tee_sim.machine.cpu import LogicalProcessor, Stop
 from tee_sim.machine.paging import ADDRESS_MASK, PRESENT
 from tee_sim.machine.registers import FLAGS_INITIAL, RAX, RBX, RCX, RDX, REGISTER_NAMES, RFLAGS, RIP
 from tee_sim.monitors.sgx.enclu import Leaf
-from tee_sim.platform import Platform, signature
+from tee_sim.platform import Platform
+from tee_sim.sdk.signing import signature
 from tee_sim.units import PAGE
 
 CODE, DATA, TCS_0, SSA_0, TCS_1, SSA_1 = 0x0, 0x4000, 0x8000, 0x9000, 0xC000, 0xD000

@@ -23,8 +23,8 @@ from tee_sim.attacks import ATTACKS, VERDICTS
 from tee_sim.attacks.matrix import compute, register
 from tee_sim.attacks.outcome import SYMBOLS
 from tee_sim.cli import app, files
-from tee_sim.platform import signature
 from tee_sim.sdk.image import load_program
+from tee_sim.sdk.signing import signature
 from tee_sim.sdk.sources import PROGRAMS
 from tee_sim.view.matrix import VERDICTS as DRAWN
 
@@ -130,7 +130,7 @@ def test_matrix_without_options_is_every_row_on_every_platform(
     monkeypatch.setattr("tee_sim.attacks.matrix.compute", note)
     ok("matrix", "--json")
     rows = [attack.name for attack in ATTACKS.values() if attack.row]
-    assert asked == [(["none", "sgx-mee", "sgx-tme"], rows, [])]
+    assert asked == [(["none", "vbs", "sgx-mee", "sgx-tme"], rows, [])]
 
 
 def test_matrix_in_plain_text_has_one_line_for_each_attack() -> None:
@@ -149,9 +149,9 @@ def test_matrix_in_plain_text_has_one_line_for_each_attack() -> None:
 @pytest.mark.parametrize(
     ("arguments", "known"),
     [
-        (("--platform", "sgx"), "no platform named 'sgx'; there are: none, sgx-mee, sgx-tme"),
+        (("--platform", "sgx"), "no platform named 'sgx'; there are: none, vbs, sgx-mee, sgx-tme"),
         (("--attack", "rowhammer"), "no attack named 'rowhammer'; there are: read_private_page"),
-        (("--without", "RMP.VALIDATED"), "no check named 'RMP.VALIDATED' on none, sgx-mee"),
+        (("--without", "RMP.VALIDATED"), "no check named 'RMP.VALIDATED' on none, vbs, sgx-mee"),
         (("--platform", "none", "--without", "MEE.MAC"), "on none; there are none here"),
         (("--platform", "sgx-tme", "--without", "MEE.MAC"), "on sgx-tme; there are: PRM.ABORT"),
     ],
@@ -371,7 +371,7 @@ def test_hostile_files_are_unusable(
 # run
 
 
-@pytest.mark.parametrize("platform", ["none", "sgx-mee", "sgx-tme"])
+@pytest.mark.parametrize("platform", ["none", "vbs", "sgx-mee", "sgx-tme"])
 def test_run_calls_a_function_on_each_platform(platform: str) -> None:
     shown = ok("run", "vault", "make_secret", "1234", "--platform", platform)
     name, _, value = shown.strip().partition(" = ")

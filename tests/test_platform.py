@@ -13,7 +13,7 @@ from tee_sim.abi.image import measure
 from tee_sim.errors import SGXError, TeeSimError, UsageError
 from tee_sim.hypervisor.sgx import SGXGuest
 from tee_sim.machine.registers import RDI, RDX, RSI
-from tee_sim.platform import signature
+from tee_sim.sdk.signing import signature
 from tee_sim.tees import TEES
 from tee_sim.units import MIB, PAGE
 

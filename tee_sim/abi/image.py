@@ -98,6 +98,7 @@ class Identity:
         provisionkey, einittokenkey: ask for the keys of that name.
         miscselect: what an asynchronous exit saves besides.
         aex_notify: threads may ask to be notified of asynchronous exits.
+        strict_memory: the program may not touch the memory of its process (VBS).
     """
 
     isvprodid: int = 0
@@ -110,6 +111,7 @@ class Identity:
     einittokenkey: bool = False
     miscselect: MiscSelect = NO_MISC
     aex_notify: bool = False
+    strict_memory: bool = False
 
     def attributes(self, *, debug: bool = False) -> Attributes:
         """ATTRIBUTES for a 64-bit enclave with x87 and SSE state; KSS is enabled if it is used."""

@@ -19,7 +19,7 @@ module is imported. Data that does not fit raises a `LayoutError`, and nothing e
 """
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from html import escape
@@ -325,21 +325,25 @@ class Struct:
 
     def _repr_html_(self) -> str:
         about = (type(self).__doc__ or "").partition("\n")[0]
-        head = "".join(
-            f'<th scope="col">{title}</th>'
-            for title in ("Offset", "Size", "Field", "Value", "Meaning")
-        )
-        body = "".join(
+        return table(f"{type(self).__name__}, {self.SIZE} bytes: {about}", self.rows())
+
+
+def table(title: str, rows: Iterable[Row]) -> str:
+    """Rows as HTML, under a title."""
+    names = ("Offset", "Size", "Field", "Value", "Meaning")
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    body = ""
+    for row in rows:
+        text = escape(show(row.value, 64))
+        wraps = " style='text-align:left;overflow-wrap:anywhere'" if len(text) > 64 else ""
+        body += (
             f'<tr><td>{row.offset:#x}</td><td>{row.size}</td><th scope="row">{row.name}</th>'
-            f"<td><code>{escape(show(row.value, 64))}</code></td>"
-            f"<td>{escape(row.meaning)}</td></tr>"
-            for row in self.rows()
+            f"<td{wraps}><code>{text}</code></td><td>{escape(row.meaning)}</td></tr>"
         )
-        title = f"{type(self).__name__}, {self.SIZE} bytes: {about}"
-        return (
-            f"<table><caption>{escape(title)}</caption>"
-            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        )
+    return (
+        f"<table><caption>{escape(title)}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
 
 
 def _code_and_zero(cls: type[Struct], field: Field) -> tuple[str, object]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Self, TypeAlias
 
-from tee_sim.abi.layout import Struct, at
+from tee_sim.abi.layout import Row, Struct, at, table
 from tee_sim.abi.sgx import ReportBody
 from tee_sim.abi.tdx import TDReport10, TDReport15
 from tee_sim.errors import LayoutError, Truncated, UnknownVersion
@@ -59,6 +59,16 @@ class Header(
     qe_vendor_id:         bytes = at(12, 16, "who made the quoting enclave")
     user_data:            bytes = at(28, 20, "the first 16 bytes identify the platform's QE")
 # fmt: on
+
+_AFTER_BODY: Final = (
+    ("signature", 0, "by the attestation key, over header and body: r, s"),
+    ("attestation_key", 0, "x, y; the quoting enclave made it"),
+    ("qe_report", 0, "report body of the quoting enclave"),
+    ("qe_report_signature", 0, "by the PCK, over this report: r, s"),
+    ("qe_auth_data", 2, "what the quoting enclave binds besides its key"),
+    ("certification_data", 6, "the PCK certificate and its issuers, or how to find them"),
+)
+"""Fields, how many bytes of types and sizes stand before each, and what they mean."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,30 @@ class Quote:
         if self.header.version > 3:
             part = _typed(_QE_PART, part)
         return self.signed + _sized(self.signature + self.attestation_key + part, 4)
+
+    def rows(self) -> list[Row]:
+        """The table of this quote's fields; a body with reserved bits is one field."""
+        where = len(self.signed)
+        body = where - len(self.raw_body)
+        try:
+            found = [*self.header.rows(), *self.body.rows(body, "body.")]
+        except LayoutError:
+            whole = Row(body, len(self.raw_body), "body", self.raw_body, "holds a reserved bit")
+            found = [*self.header.rows(), whole]
+        where += 4
+        for name, before, meaning in _AFTER_BODY:
+            value: bytes = getattr(self, name)
+            wrapper = 6 if name == "qe_report" and self.header.version > 3 else 0
+            where += before + wrapper
+            found.append(Row(where, len(value), name, value, meaning))
+            where += len(value)
+        return found
+
+    def __repr__(self) -> str:
+        return f"Quote(version {self.header.version}, {len(self.pack())} bytes)"
+
+    def _repr_html_(self) -> str:
+        return table(repr(self), self.rows())
 
     @classmethod
     def parse(cls, data: bytes) -> Self:

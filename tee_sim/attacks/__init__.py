@@ -20,7 +20,9 @@ def _declared() -> dict[str, Attack]:
     """Every attack, by name: the rows of the matrix in order, then the proofs."""
     names = [f"{__name__}.{found.name}" for found in iter_modules(__path__)]
     modules = [import_module(name) for name in names if name != f"{__name__}.matrix"]
-    found = {a.name: a for module in modules for a in vars(module).values() if type(a) is Attack}
+    declared = {a for module in modules for a in vars(module).values() if type(a) is Attack}
+    found = {attack.name: attack for attack in declared}
+    assert len(found) == len(declared), "two attacks have one name"
     return dict(sorted(found.items(), key=lambda item: (item[1].row == 0, item[1].row, item[0])))
 
 

@@ -52,6 +52,7 @@ def watch_bits(host: Platform, victim: DeployedEnclave) -> tuple[list[int], int]
     title="Accessed and dirty bits",
     reference="Van Bulck et al. 2017; Wang et al. 2017",
     stage=drawn_sketch,
+    unverified=("vbs",),
 )
 def accessed_bits(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Recover a picture drawn inside without a single page fault.

@@ -118,9 +118,10 @@ def _judge(
     host: Platform, victim: DeployedEnclave, digest: bytes, found: bytes, check: str
 ) -> Outcome:
     """Whether it is the secret; if not, a host without a TEE in its way reads it in memory."""
-    how = "the office itself handed its secret out"
-    if sha256(found).digest() != digest:
+    how, guard = "the office itself handed its secret out", host.checks.known.get(check)
+    if guard is None and sha256(found).digest() != digest:
         found, how = host.adversary.read(victim.physical(SECRET), SIZE), "read in memory"
     if sha256(found).digest() == digest:
         return Outcome("succeeds", how, leaked=found)
-    return stopped(host, "the office kept its secret", check)
+    on = guard is not None and host.checks.on(guard)
+    return stopped(host, "the office kept its secret", check if on else None)

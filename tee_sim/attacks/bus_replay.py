@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     reference="Battering RAM (De Meulemeester et al. 2025)",
     stage=vault,
     proves=("MEE.TREE",),
+    unverified=("vbs",),
 )
 def bus_replay(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Record the page of the try counter (and its integrity data), use up all tries, play it back.

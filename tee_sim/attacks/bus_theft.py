@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     reference="Battering RAM (De Meulemeester et al. 2025)",
     stage=vault,
     proves=("MEE.TREE",),
+    unverified=("vbs",),
 )
 def bus_theft(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Record the secret's page on the bus, give the page to a spy, and play the record back.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     reference="BadRAM (De Meulemeester et al. 2025)",
     stage=nothing,
     proves=("BOOT.ALIAS_CHECK",),
+    unverified=("vbs",),
 )
 def dimm_alias(host: Platform) -> Outcome:
     """Read the vault's secret by its second address; if it is encrypted, rewind the counter there.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     title="Drop dirty cache lines with INVD",
     reference="CacheWarp (Zhang et al. 2024)",
     stage=vault,
+    only=("none", "sgx-mee", "sgx-tme"),  # a hypervisor intercepts it: VM exit
     proves=("INVD.PRM",),
 )
 def invd(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:

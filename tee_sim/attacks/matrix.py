@@ -86,7 +86,8 @@ def compute(
         for variant in attack.variants:
             outcomes = {}
             for tee in columns:
-                outcomes[tee] = _cell(run_with_layers(attack, tee, without, variant))
+                outcome = run_with_layers(attack, tee, without, variant)
+                outcomes[tee] = _cell(outcome, tee in attack.unverified)
                 progress()
             rows.append(
                 {
@@ -100,13 +101,14 @@ def compute(
     return {"platforms": columns, "attacks": rows}
 
 
-def _cell(outcome: Outcome) -> dict[str, Any]:
+def _cell(outcome: Outcome, unverified: bool) -> dict[str, Any]:
     return {
         "verdict": outcome.verdict,
         "check": outcome.check or None,
         "layers": list(outcome.layers),
         "variant": outcome.variant or None,
         "detail": outcome.detail,
+        "unverified": unverified,
     }
 
 

@@ -18,7 +18,7 @@ BLOCK = 16
     title="Move encrypted blocks by software",
     reference="SEVurity (Wilke et al. 2020)",
     stage=vault,
-    proves=("PRM.ABORT_PAGE",),
+    proves=("PRM.ABORT_PAGE", "VTL.MEMORY"),
 )
 def move_blocks(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Copy the block behind the vault's PIN, which holds its padding, over the PIN itself.

@@ -92,6 +92,7 @@ class Attack:
         proves: names of the checks that it is the proof of.
         only: platforms to which it applies; empty for all.
         variants: the ways to run it; each is a row of its own in the computed matrix.
+        unverified: platforms on which nobody has published how it ends: the model's answer.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Attack:
     proves: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = (Variant(),)
+    unverified: tuple[str, ...] = ()
 
     def __call__(self, host: Platform, *arguments: Any) -> Outcome:
         """Run the script on a scene that the caller has prepared.
@@ -172,26 +174,33 @@ def attack(
     proves: tuple[str, ...] = (),
     only: tuple[str, ...] = (),
     variants: tuple[Variant, ...] = (Variant(),),
+    unverified: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Outcome]], Attack]:
     """Declare the function below as an attack; its name is the attack's."""
 
     def declare(script: Callable[..., Outcome]) -> Attack:
-        return Attack(script.__name__, row, title, reference, script, stage, proves, only, variants)
+        name = script.__name__
+        return Attack(
+            name, row, title, reference, script, stage, proves, only, variants, unverified
+        )
 
     return declare
 
 
-def stopped(host: Platform, detail: str, check: str | None = None) -> Outcome:
+def stopped(
+    host: Platform, detail: str, check: str | None = None, among: tuple[str, ...] = ()
+) -> Outcome:
     """The attack was blocked: by ``check``, or else by the last check that refused anything in it.
 
-    An empty ``check`` says that none can stop this attack.
+    An empty ``check`` says that none can stop this attack, or only one of those named ``among``.
 
     Raises:
         UsageError: no check refused anything, or the one that is named is not in force, so the
             scene was not the one that the attack needs.
     """
-    if check is None and host.checks.refusals:
-        check = host.checks.refusals[-1].check.name
+    names = [refusal.check.name for refusal in host.checks.refusals]
+    if not check and (seen := [n for n in names if n in among or (check is None and not among)]):
+        check = seen[-1]
     known = host.checks.known.get(check or "")
     if known is None or not host.checks.on(known):
         raise UsageError(

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tee_sim.platform import DeployedEnclave, Platform
 
 PIXELS = 256
+HIDDEN_BY = ("SK.PAGE_TABLES", "VTL.INTERRUPTS")
+"""What keeps the kernel from looking at page tables, or at the right moment; not so on SGX."""
 
 
 def drawn_sketch(host: Platform) -> tuple[DeployedEnclave, bytes]:
@@ -68,8 +70,8 @@ def judge(host: Platform, bits: list[int], digest: bytes, source: str) -> Outcom
     )
     if sha256(picture).digest() == digest:
         return Outcome("succeeds", f"all {PIXELS} pixels recovered from {source}", leaked=picture)
-    # No check stops this: if it fails, the program gave nothing away.
-    return stopped(host, f"{len(bits)} pixels seen, and not the picture", "")
+    # If no check stopped it, the program gave nothing away.
+    return stopped(host, f"{len(bits)} pixels seen, and not the picture", among=HIDDEN_BY)
 
 
 @attack(
@@ -77,6 +79,8 @@ def judge(host: Platform, bits: list[int], digest: bytes, source: str) -> Outcom
     title="Page-fault controlled channel",
     reference="Xu, Cui, Peinado 2015",
     stage=drawn_sketch,
+    proves=("SK.PAGE_TABLES",),
+    unverified=("vbs",),
 )
 def page_faults(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Recover a picture drawn inside from page faults alone.

@@ -18,8 +18,9 @@ from tee_sim.errors import Fault, SGXError, TeeSimError
 from tee_sim.hypervisor.guest import RETURN_ADDRESS
 from tee_sim.hypervisor.honest import Launch
 from tee_sim.hypervisor.sgx import SGXGuest, production
-from tee_sim.platform import Platform, signature
+from tee_sim.platform import Platform
 from tee_sim.sdk.image import load_program
+from tee_sim.sdk.signing import signature
 from tee_sim.units import PAGE
 
 if TYPE_CHECKING:

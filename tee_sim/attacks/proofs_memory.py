@@ -27,7 +27,7 @@ from tee_sim.attacks.outcome import (
 )
 from tee_sim.attacks.registers_at_exit import fresh_vault
 from tee_sim.attacks.spy import Spy
-from tee_sim.errors import EnclaveLost, Fault, SGXError
+from tee_sim.errors import CallError, EnclaveLost, Fault
 from tee_sim.hypervisor.guest import ARENA_BASE
 from tee_sim.hypervisor.honest import Launch
 from tee_sim.hypervisor.sgx import SGXGuest
@@ -148,6 +148,8 @@ def execute_data(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outc
     "SDM, Memory Access Requests by Enclave Software",
     careless,
     "ELRANGE.FETCH",
+    "SK.NO_EXECUTE",
+    only=(*SGX, "vbs"),
 )
 def jump_outside(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Have a bug inside jump to code in host memory."""
@@ -278,25 +280,34 @@ def reuse_active_page(host: Platform, victim: DeployedEnclave) -> Outcome:
     return steal_page(host, victim, host.adversary.sgx.eremove)
 
 
-def steal_page(host: Platform, victim: DeployedEnclave, take: Callable[[int], object]) -> Outcome:
+def steal_page(
+    host: Platform,
+    victim: DeployedEnclave,
+    take: Callable[[int], object],
+    begun: Callable[[], bool] | None = None,
+) -> Outcome:
     """Have ``take`` free the page of the secret when the vault has begun to write to it.
 
-    A program of the host's own gets the page, and in the end what was written to it since.
+    A program of the host's own gets the page, and in the end what was written to it since. The
+    dirty bit tells when, or ``begun`` where the host's page tables have none.
     """
     adversary, guest = host.adversary, victim.guest
     gva, page = victim.address("vault_secret"), victim.physical("vault_secret")
     spy = Spy(host) if adversary.sgx else None
-    refusal: list[SGXError] = []
+    refusal: list[CallError] = []
     taken = False
-    guest.space.set_entry(gva, guest.space.entry(gva) & ~DIRTY)
+    if begun is None:
+        guest.space.set_entry(gva, guest.space.entry(gva) & ~DIRTY)
 
     def steal() -> None:
         nonlocal taken
-        if taken or refusal or not guest.space.entry(gva) & DIRTY:
+        if taken or refusal:
+            return
+        if not (guest.space.entry(gva) & DIRTY if begun is None else begun()):
             return
         try:
             take(page)
-        except SGXError as error:
+        except CallError as error:
             refusal.append(error)
         else:
             taken = True

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     title="Host reads a private page",
     reference="the reason why TEEs exist",
     stage=vault,
-    proves=("PRM.ABORT_PAGE",),
+    proves=("PRM.ABORT_PAGE", "VTL.MEMORY"),
 )
 def read_private_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Find the page of the secret in the page tables and read it as ring 0.

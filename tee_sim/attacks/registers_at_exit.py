@@ -49,7 +49,7 @@ class WordCollector:
     title="Read registers at an exit",
     reference="Hetzelt and Buhren 2017; Werner et al. 2019",
     stage=fresh_vault,
-    proves=("AEX.SYNTHETIC_STATE",),
+    proves=("AEX.SYNTHETIC_STATE", "VTL.INTERRUPTS", "SK.REGISTERS"),
 )
 def registers_at_exit(host: Platform, victim: DeployedEnclave) -> Outcome:
     """Single-step the vault while it makes its secret; read all registers after each step.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     title="Remap a guest page",
     reference="SEVered (Morbitzer et al. 2018)",
     stage=vault,
-    proves=("EPCM.ENCLAVEADDRESS",),
+    proves=("EPCM.ENCLAVEADDRESS", "SK.PAGE_TABLES"),
 )
 def remap_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Lock the vault, then point the address of its try counter at the page of its secret.

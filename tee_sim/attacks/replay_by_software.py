@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     title="Replay of an old page by software",
     reference="SEV: Hetzelt and Buhren 2017; Morbitzer et al. 2018",
     stage=vault,
-    proves=("PRM.ABORT_PAGE",),
+    proves=("PRM.ABORT_PAGE", "VTL.MEMORY"),
 )
 def replay_by_software(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Copy the page of the try counter, use up all tries, and put the copy back.

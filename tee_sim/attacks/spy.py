@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from tee_sim.abi.sgx import PageType, SecinfoFlags
 from tee_sim.hypervisor.honest import Launch
 from tee_sim.hypervisor.sgx import SGXGuest
-from tee_sim.platform import signature
 from tee_sim.sdk.host import Enclave
 from tee_sim.sdk.image import load_program
+from tee_sim.sdk.signing import signature
 from tee_sim.units import PAGE
 
 if TYPE_CHECKING:

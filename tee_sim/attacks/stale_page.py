@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tee_sim.attacks.outcome import Outcome, attack
+from tee_sim.attacks.outcome import Outcome, attack, stopped
 from tee_sim.attacks.proofs_memory import proof, steal_page
 from tee_sim.attacks.registers_at_exit import fresh_vault
+from tee_sim.hypervisor.vbs import VBSGuest
 
 if TYPE_CHECKING:
     from tee_sim.hypervisor.sgx import SGXDriver
+    from tee_sim.hypervisor.vbs import VBSDriver
     from tee_sim.platform import DeployedEnclave, Platform
 
 
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     title="Use a page after it was taken back",
     reference="SDM, OS Management of EPC Pages",
     stage=fresh_vault,
-    proves=("EWB.TRACKED",),
+    proves=("EWB.TRACKED", "SK.TERMINATED"),
+    unverified=("vbs",),
 )
 def stale_page(host: Platform, victim: DeployedEnclave) -> Outcome:
     """While the vault writes its secret, take the page away and give it to another program.
@@ -34,7 +37,9 @@ def stale_page(host: Platform, victim: DeployedEnclave) -> Outcome:
         host: the platform; its host is the adversary.
         victim: a vault that has no secret yet.
     """
-    sgx = host.adversary.sgx
+    sgx, vbs = host.adversary.sgx, host.adversary.vbs
+    if vbs is not None:
+        return _delete(host, victim, vbs)
     if sgx is None:
         place = victim.address("vault_secret")
         return steal_page(host, victim, lambda page: victim.guest.space.set_entry(place, 0))
@@ -66,6 +71,23 @@ def blocked_page(host: Platform, victim: DeployedEnclave) -> Outcome:
     sgx.eblock(page)
     sgx.etrackc(page)
     return steal_page(host, victim, lambda page: sgx.ewb(page, versions))
+
+
+def _delete(host: Platform, victim: DeployedEnclave, vbs: VBSDriver) -> Outcome:
+    """DeleteEnclave gives every page back, while the vault's processor holds its translation.
+
+    A probe tells when the vault has begun to write; trying one moment after the other would, too.
+    """
+    guest, page = victim.guest, victim.physical("vault_secret")
+    assert isinstance(guest, VBSGuest)
+
+    def begun() -> bool:
+        return any(host.adversary.bus.read(page, 1))
+
+    outcome = steal_page(host, victim, lambda page: vbs.delete_enclave(guest.enclave), begun)
+    if outcome.verdict == "succeeds" or outcome.check:
+        return outcome
+    return stopped(host, "the vault was cleared under its own feet", among=("SK.SCRUB",))
 
 
 def _versions(sgx: SGXDriver) -> int:

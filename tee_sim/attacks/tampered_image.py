@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tee_sim.attacks.outcome import Outcome, attack, nothing, refused, stopped
-from tee_sim.errors import SGXError
+from tee_sim.errors import CallError
 from tee_sim.units import PAGE
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def more_tries(image: Image) -> Image:
     title="Tampered image at launch",
     reference="one changed byte",
     stage=nothing,
-    proves=("EINIT.ENCLAVEHASH", "MEASURE.EEXTEND"),
+    proves=("EINIT.ENCLAVEHASH", "MEASURE.EEXTEND", "SK.IMAGE_SIGNATURE"),
 )
 def tampered_image(host: Platform) -> Outcome:
     """Launch a vault that allows 127 wrong PINs, under its author's signature for the real one.
@@ -57,7 +57,7 @@ def tampered_image(host: Platform) -> Outcome:
     with host.adversary.tampering(change):
         try:
             victim = host.create_enclave("vault")
-        except SGXError as error:
+        except CallError as error:
             return refused(error)
     victim.make_secret("2718")
     tries = victim.tries_left()

@@ -17,7 +17,7 @@ FORGED_TRIES = 99
     title="Host writes a private page",
     reference="the reason why TEEs exist",
     stage=vault,
-    proves=("PRM.ABORT_PAGE",),
+    proves=("PRM.ABORT_PAGE", "VTL.MEMORY"),
 )
 def write_private_page(host: Platform, victim: DeployedEnclave, digest: bytes) -> Outcome:
     """Give oneself 99 more tries at the PIN by writing the vault's counter as ring 0.

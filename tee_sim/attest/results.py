@@ -100,10 +100,16 @@ class AttestationResult:
             "claims": {name: plain(value) for name, value in self.claims.items()},
         }
 
+    def _words(self) -> str:
+        verdict = "Accepted" if self.accepted else "REFUSED"
+        return ", ".join(filter(None, (verdict, self.status, *self.advisories)))
+
+    def __repr__(self) -> str:
+        failed = ", ".join(check.name for check in self.failed)
+        return f"AttestationResult({self._words()}{failed and f'; failed: {failed}'})"
+
     def _repr_html_(self) -> str:
         """The checks as a table, the verdict in its caption."""
-        verdict = "Accepted" if self.accepted else "REFUSED"
-        caption = ", ".join(filter(None, (verdict, self.status, *self.advisories)))
         heads = ("Check", "Result", "Expected", "Found", "Why it matters")
         head = "".join(f"<th scope='col' style='text-align:left'>{name}</th>" for name in heads)
         body = "".join(
@@ -117,7 +123,7 @@ class AttestationResult:
             for check in self.checks
         )
         return (
-            f"<table><caption>{escape(caption)}</caption>"
+            f"<table><caption>{escape(self._words())}</caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         )
 

@@ -32,7 +32,7 @@ from tee_sim.attest.ledger import Ledger, Piece, known
 from tee_sim.attest.pck import PCK
 from tee_sim.attest.results import AttestationResult
 from tee_sim.attest.tcb import EnclaveIdentity, Level, TCBInfo
-from tee_sim.errors import UsageError
+from tee_sim.errors import NotChecked, UsageError
 
 INTEL_ROOT_SHA256: Final = bytes.fromhex(
     "44A0196B2B99F889B8E149E95B807A350E7424964399E885A7CBB8CCFAB674D3"
@@ -41,6 +41,8 @@ INTEL_ROOT_SHA256: Final = bytes.fromhex(
 
 ROOT, SIGNING = "SGX Root CA", "SGX TCB Signing"
 T = TypeVar("T", TCBInfo, EnclaveIdentity)
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 Chain: TypeAlias = tuple[Certificate, ...]
 
 
@@ -154,7 +156,7 @@ class _Verification(Ledger):
     def _chain(self, name: str, pem: str | bytes, *names: str) -> Piece[Chain]:
         """A chain of certificates, from one whose name contains the first up to the root."""
         number = len(names)
-        load = partial(chains.load_chain, pem, number)
+        load = partial(_given, pem, partial(chains.load_chain, length=number))
         chain = self.piece(f"{name}.CERTIFICATES", f"{number} certificates", load)
 
         def find() -> tuple[bool, str]:
@@ -166,7 +168,9 @@ class _Verification(Ledger):
         return chain
 
     def _crl(self, name: str, der: bytes, issuer: Piece[Certificate]) -> Piece[CRL]:
-        crl = self.piece(f"{name}.FORMAT", "a revocation list", partial(chains.load_crl, der))
+        crl = self.piece(
+            f"{name}.FORMAT", "a revocation list", partial(_given, der, chains.load_crl)
+        )
         self.test(f"{name}.SIGNATURE", "by its issuer", lambda: chains.issued(crl(), issuer()))
         return crl
 
@@ -176,7 +180,7 @@ class _Verification(Ledger):
         """TCB info or QE identity: what it says, and the chain of who signed it."""
         name, text = field.upper(), getattr(self.collateral, field)
         signature = getattr(self.collateral, f"{field}_signature")
-        said = self.piece(f"{name}.FORMAT", "as Intel writes it", partial(parse, text))
+        said = self.piece(f"{name}.FORMAT", "as Intel writes it", partial(_given, text, parse))
         chain = self._chain(name, getattr(self.collateral, f"{field}_issuer_chain"), SIGNING, ROOT)
         self.test(f"{name}.SIGNER_NOT_REVOKED", "not revoked", lambda: not_on(crl(), chain()[0]))
         data = text.encode("utf-8", "surrogatepass")
@@ -260,6 +264,13 @@ class _Verification(Ledger):
             lambda: (verdict()[0] != "Revoked", verdict()[0]),
         )
         return verdict
+
+
+def _given(data: Given, load: Callable[[Given], Made]) -> Made:
+    """What ``load`` makes of a part of the collateral; of none, nothing can be checked."""
+    if not data:
+        raise NotChecked("there is none")
+    return load(data)
 
 
 def _window(said: TCBInfo | EnclaveIdentity) -> Window:

@@ -38,7 +38,8 @@ from tee_sim.errors import UsageError
 from tee_sim.hypervisor.honest import Launch
 from tee_sim.monitors.sgx.keys import is_beyond
 from tee_sim.monitors.sgx.sigstruct import load_vendor_key, sign
-from tee_sim.platform import ALL_BITS, DeployedEnclave, Platform
+from tee_sim.platform import DeployedEnclave, Platform
+from tee_sim.sdk.signing import ALL_BITS
 
 FIXED_SIZE = 1052
 """Bytes of a quote without the certificates at its end."""

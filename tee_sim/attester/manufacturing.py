@@ -33,7 +33,8 @@ from tee_sim.checks import PATCH_LEVEL
 from tee_sim.errors import UsageError
 from tee_sim.monitors.sgx.keys import KeyDependencies, cmac, derive
 from tee_sim.monitors.sgx.processor import SGX, VENDOR_HASH, cpusvn
-from tee_sim.platform import ALL_BITS, Platform
+from tee_sim.platform import Platform
+from tee_sim.sdk.signing import ALL_BITS
 from tee_sim.sdk.sources import find, read
 
 PCEID = bytes(2)

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from tee_sim.cli.attesting import attest
+from tee_sim.cli.attesting import attest, fetch_evidence
 from tee_sim.cli.calls import run
 from tee_sim.cli.files import inspect, measure
 from tee_sim.cli.serve import serve
@@ -126,7 +126,7 @@ app.command(
         "verify quote.bin --collateral collateral.json --at 1752919277 --policy policy.toml",
     ),
 )(verify)
-
+app.command(epilog=examples("fetch-evidence evidence"))(fetch_evidence)
 app.command(
     epilog=examples(
         "serve --out keys",

@@ -89,6 +89,8 @@ def _outcome(outcome: dict[str, Any]) -> Cell:
         text += f" [{outcome['variant']}]"
     if behind := [layer for layer in outcome["layers"] if layer != check]:
         text += f" (behind it {', '.join(behind)})"
+    if outcome["unverified"]:
+        text += " (unverified)"
     return Cell(text, STYLES.get(verdict, ""))
 
 

@@ -23,6 +23,7 @@ from tee_sim.errors import (
 from tee_sim.html import table
 from tee_sim.hypervisor.calls import finish
 from tee_sim.machine.cpu import LogicalProcessor, Stop
+from tee_sim.machine.memory import AddressSpace
 from tee_sim.machine.registers import R8, R9, RDI, RDX, REGISTER_NAMES, RSI
 from tee_sim.units import MIB, PAGE, align_down
 
@@ -77,7 +78,7 @@ class Guest(ABC):
 
     def __init__(self, host: Host, image: Image, base: int = ENCLAVE_BASE) -> None:
         self.host, self.image, self.base = host, image, base
-        self.space = host.new_address_space()
+        self.space = self._new_space()
         self.handlers: list[Handler] = []
         self.pagers: list[Callable[[PageFault], bool]] = [self._lend_missing]
         self.timer: int | None = None
@@ -224,7 +225,7 @@ class Guest(ABC):
         offered: Fault | None = None
         while True:
             others = self.meanwhile
-            limit = quantum or (others[0] if others else self.timer)
+            limit = quantum or (others[0] if others else self._preempts())
             if limit is not None and limit < 1:
                 raise UsageError(f"interrupt after at least one instruction, not {limit}")
             stop = self.host.machine.run(lp, limit)
@@ -344,6 +345,14 @@ class Guest(ABC):
         self.host.machine.mmu.shootdown()
 
     # What differs between technologies
+
+    def _new_space(self) -> AddressSpace:
+        """The page tables of the process that hosts the program."""
+        return self.host.new_address_space()
+
+    def _preempts(self) -> int | None:
+        """The timer, where it can interrupt the program."""
+        return self.timer
 
     @abstractmethod
     def _start(self, lp: LogicalProcessor, tcs_offset: int, registers: list[int]) -> None:

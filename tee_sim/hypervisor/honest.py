@@ -11,10 +11,12 @@ from tee_sim.abi.sgx import Attributes
 from tee_sim.abi.sgx_sign import EINITTOKEN, SIGSTRUCT
 from tee_sim.errors import PermissionRefused
 from tee_sim.hypervisor.guest import Guest
-from tee_sim.hypervisor.memory import AddressSpace, FrameAllocator
 from tee_sim.hypervisor.plain import PlainGuest
 from tee_sim.hypervisor.sgx import SGXDriver, SGXGuest
+from tee_sim.hypervisor.vbs import VBSDriver, VBSGuest
 from tee_sim.machine.machine import Machine
+from tee_sim.machine.memory import AddressSpace, FrameAllocator
+from tee_sim.monitors.vbs.enclave import ImageSignature
 
 
 @dataclass(frozen=True)
@@ -29,15 +31,17 @@ class Launch:
         identity: see `SGXGuest`.
         token: a launch enclave's permission, where the vendor controls launches.
         caller: the user who asks.
+        owner_id: whom an enclave of VBS belongs to, 32 bytes.
     """
 
     name: str
     image: Image
-    sigstruct: SIGSTRUCT | None
+    sigstruct: SIGSTRUCT | ImageSignature | None
     attributes: Attributes | None = None
     identity: Identity = PLAIN
     token: EINITTOKEN | None = None
     caller: str = "customer"
+    owner_id: bytes = bytes(32)
 
 
 class Quoting(Protocol):
@@ -65,6 +69,7 @@ class Host:
         machine: the hardware.
         frames: ordinary physical memory that it may hand out.
         sgx: its SGX driver; None on a machine without SGX.
+        vbs: what it may ask of the secure kernel; None where there is none.
 
     Attributes:
         on_launch: called with each `Launch` before it is carried out; what they return is
@@ -74,8 +79,14 @@ class Host:
         quoting: its quoting service; None as long as nobody has installed one.
     """
 
-    def __init__(self, machine: Machine, frames: range, sgx: SGXDriver | None) -> None:
-        self.machine, self.sgx = machine, sgx
+    def __init__(
+        self,
+        machine: Machine,
+        frames: range,
+        sgx: SGXDriver | None = None,
+        vbs: VBSDriver | None = None,
+    ) -> None:
+        self.machine, self.sgx, self.vbs = machine, sgx, vbs
         self.frames = FrameAllocator(frames, "ordinary memory")
         self.on_launch: list[Callable[[Launch], Launch]] = []
         self.provisioners = {"aesmd"}
@@ -94,6 +105,8 @@ class Host:
         """
         for change in self.on_launch:
             launch = change(launch)
+        if self.vbs is not None:
+            return VBSGuest(self, self.vbs, launch)
         if self.sgx is None:
             return PlainGuest(self, launch.image)
         provisions = launch.attributes is not None and launch.attributes.flags.provisionkey
@@ -106,7 +119,7 @@ class Host:
             self,
             self.sgx,
             launch.image,
-            launch.sigstruct,
+            launch.sigstruct if isinstance(launch.sigstruct, SIGSTRUCT) else None,
             launch.attributes,
             identity=launch.identity,
             token=launch.token,

@@ -76,11 +76,12 @@ class Adversary:
     Attributes:
         bus: the probe on the memory bus: `read`, `write`, `search`.
         sgx: the ENCLS leaves of ring 0, or None on a machine without SGX.
+        vbs: what VTL0 may ask of the secure kernel and the hypervisor; None where there is none.
     """
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        self.bus, self.sgx = host.machine.bus, host.sgx
+        self.bus, self.sgx, self.vbs = host.machine.bus, host.sgx, host.vbs
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: ring 0, the hypervisor, and a probe on the memory bus>"

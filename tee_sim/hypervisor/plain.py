@@ -34,7 +34,7 @@ class Unprotected:
         """The page tables decide alone."""
         return page.permissions
 
-    def visible(self, hpa: int) -> bool:
+    def visible(self, hpa: int, context: object = None) -> bool:
         """Everything is visible."""
         return True
 

@@ -17,9 +17,9 @@ from tee_sim.abi.sgx_sign import EINITTOKEN, SIGSTRUCT
 from tee_sim.checks import Check
 from tee_sim.errors import EnclaveLost, Fault, InvalidOpcode, PageFault, SGXError, UsageError
 from tee_sim.hypervisor.guest import ENCLAVE_BASE, RETURN_ADDRESS, Guest
-from tee_sim.hypervisor.memory import FrameAllocator
 from tee_sim.hypervisor.swap import ROOT, Swapper
 from tee_sim.machine.cpu import LogicalProcessor, Stop
+from tee_sim.machine.memory import FrameAllocator
 from tee_sim.machine.registers import FLAGS_INITIAL, RAX, RBX, RCX, RFLAGS, RIP
 from tee_sim.monitors.sgx import (
     building,

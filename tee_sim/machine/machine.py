@@ -93,9 +93,9 @@ class Machine:
         """As `LogicalProcessor.run`, at this machine's supply voltage."""
         return lp.run(limit) if self.voltage is None else self.voltage.run(lp, limit)
 
-    def visible(self, hpa: int) -> bool:
-        """Whether ring-0 software outside any TEE reaches the physical address ``hpa``."""
-        return 0 <= hpa < self.dram.size and self._monitor.visible(hpa)
+    def visible(self, hpa: int, context: object = None) -> bool:
+        """Whether software in ``context`` (None: outside any TEE) reaches the address ``hpa``."""
+        return 0 <= hpa < self.dram.size and self._monitor.visible(hpa, context)
 
     def read(self, hpa: int, size: int) -> bytes:
         """Read physical memory as ring-0 software outside any TEE does.

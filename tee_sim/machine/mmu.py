@@ -45,8 +45,11 @@ class Guard(Protocol):
         """
         ...
 
-    def visible(self, hpa: int) -> bool:
-        """Whether software outside the TEE reaches ``hpa``; if not, it gets the abort page."""
+    def visible(self, hpa: int, context: object = None) -> bool:
+        """Whether software in ``context`` reaches ``hpa``; if not, it gets the abort page.
+
+        Page tables count as reached by whoever runs on them. None is software outside the TEE.
+        """
         ...
 
     def instruction(self, lp: LogicalProcessor, mnemonic: str) -> None:
@@ -138,7 +141,9 @@ class MMU:
 
     def _walk(self, lp: LogicalProcessor, gva: int, access: int) -> Walk:
         """Walk the page tables, and remember what they rest on."""
-        page = walk(self.cache.dram.qwords, lp.cr3, gva, access, self.guard.visible)
+        visible, context = self.guard.visible, lp.context
+        qwords = self.cache.dram.qwords
+        page = walk(qwords, lp.cr3, gva, access, lambda hpa: visible(hpa, context))
         tables = {entry & -PAGE for entry in page.entries}
         if not tables <= self._tables:
             self._tables |= tables

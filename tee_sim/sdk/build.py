@@ -24,13 +24,13 @@ from pathlib import Path
 
 from tee_sim.errors import BuildError, UsageError
 from tee_sim.sdk import codegen, libc
-from tee_sim.sdk.sources import PROGRAMS, Sources, read, read_lf
+from tee_sim.sdk.sources import PROGRAMS, Config, Sources, read, read_lf
 
 GUEST = Path(__file__).resolve().parent / "guest"
 """The runtime's own sources."""
 
-TARGETS = ("sgx", "none")
-"""How the program leaves: by ENCLU, or by SYSCALL as an ordinary process does."""
+TARGETS = ("sgx", "none", "vbs")
+"""How the program leaves: by ENCLU, or by SYSCALL: to the kernel, or to the secure kernel."""
 
 # fmt: off
 FLAGS = (
@@ -59,7 +59,7 @@ def build(program: Path | str, target: str = "sgx") -> bytes:
 
     Args:
         program: a directory with `program.toml`, an EDL file and sources, or an example's name.
-        target: ``sgx`` or ``none``.
+        target: one of `TARGETS`.
 
     Returns:
         The ELF: a static position-independent executable.
@@ -79,6 +79,11 @@ def build(program: Path | str, target: str = "sgx") -> bytes:
     with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
         _store(kept, elf)
     return elf
+
+
+def suits(config: Config, target: str) -> bool:
+    """Whether a program is meant for a target."""
+    return not config.needs or target in (config.needs, "none")
 
 
 def build_inputs(sources: Sources, target: str) -> dict[str, bytes]:
@@ -261,7 +266,7 @@ def main(arguments: list[str] | None = None) -> None:
         names += sorted(path.parent for path in PROGRAMS.glob("*/program.toml"))
     for name in names:
         sources = read(name)
-        for target in TARGETS:
+        for target in (t for t in TARGETS if suits(sources.config, t)):
             path = shipped(sources.directory, sources.config.name, target)
             path.write_bytes(build(name, target))
             print(f"{path}: {path.stat().st_size} bytes")

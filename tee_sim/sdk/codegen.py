@@ -242,9 +242,10 @@ def _ecall_body(function: Function) -> Iterator[str]:
         yield f"{indent}{call};"
     else:
         yield from _set_slot(function.returns, "retval", call, indent)
-        yield f"{indent}tee_copy_out(outside, &tee_args.retval, sizeof tee_args.retval);"
+        yield f"{indent}tee_status ="
+        yield f"{indent}{_INDENT}tee_copy_out(outside, &tee_args.retval, sizeof tee_args.retval);"
     if function.makes_buffers:
-        yield f"{indent}tee_status = tee_arena_from(tee_args.tee_room);"
+        yield from _if_ok("tee_arena_from(tee_args.tee_room)", indent)
     for param in _buffers(function):
         if param.is_out:
             yield from _if_ok(f"tee_give(&tee_buf_{param.name})", indent)
@@ -307,13 +308,15 @@ def _ocall_answer(function: Function) -> Iterator[str]:
     ] * function.propagates_errno
     for slot in slots:
         offset = f"((uint8_t*)&tee_args.{slot} - (uint8_t*)&tee_args)"
-        outside = f"(void*)(tee_outside.outside + {offset})"
-        yield f"{indent}memcpy(&tee_args.{slot}, {outside}, sizeof tee_args.{slot});"
+        outside = f"tee_outside.outside + {offset}"
+        read = f"tee_read_outside(&tee_args.{slot}, {outside}, sizeof tee_args.{slot})"
+        yield from _if_ok(read, indent)
     if "retval" in slots:
-        yield f"{indent}if (_retval)"
+        yield f"{indent}if (tee_status == OE_OK && _retval)"
         yield f"{indent}{_INDENT}*_retval = {_from_slot(function.returns, 'tee_args.retval')};"
     if function.propagates_errno:
-        yield f"{indent}errno = tee_args.tee_errno;"
+        yield f"{indent}if (tee_status == OE_OK)"
+        yield f"{indent}{_INDENT}errno = tee_args.tee_errno;"
     for param in _buffers(function):
         if param.is_out:
             unit = f", {param.type.size}" if param.string else ""

@@ -36,7 +36,7 @@ from pathlib import Path
 
 from tee_sim.abi.image import ALL_CHUNKS, Identity, Image, ImagePage
 from tee_sim.abi.sgx import TCS, PageType, TCSFlags
-from tee_sim.errors import LayoutError
+from tee_sim.errors import LayoutError, UsageError
 from tee_sim.html import table
 from tee_sim.sdk import build as builder
 from tee_sim.sdk import guards
@@ -81,7 +81,7 @@ class Program:
 
     Attributes:
         name: of the program.
-        target: ``sgx`` or ``none``: how it leaves.
+        target: ``sgx``, ``none`` or ``vbs``: how it leaves.
         image: its pages.
         interface: its ecalls and ocalls.
         symbols: name -> offset from the enclave's base, in bytes.
@@ -133,16 +133,18 @@ def load_program(
 
     Args:
         program: a directory, or an example's name.
-        target: ``sgx`` or ``none``.
+        target: ``sgx``, ``none`` or ``vbs``.
         guarded: names of the guards (`tee_sim.sdk.guards`) that the runtime is built with.
         aex_notify: False builds it for a processor without AEX-Notify.
 
     Raises:
         BuildError: it does not compile, or the compiler is needed and not installed.
         LayoutError: the ELF beside the sources is damaged.
-        UsageError: there is no such program or target.
+        UsageError: there is no such program or target, or the program is not for this one.
     """
     sources = read(program)
+    if not builder.suits(sources.config, target):
+        raise UsageError(f"{sources.config.name} is a program for {sources.config.needs} only")
     digest = builder.inputs_digest(builder.build_inputs(sources, target), target)
     kept = builder.shipped(sources.directory, sources.config.name, target)
     data = kept.read_bytes() if kept.is_file() else b""
@@ -193,7 +195,7 @@ def lay_out(
         learn=config.learn,
         exinfo=config.exinfo,
         aex_notify=config.aex_notify,
-        identity=Identity(config.isvprodid, config.isvsvn),
+        identity=Identity(config.isvprodid, config.isvsvn, strict_memory=config.strict_memory),
     )
 
 

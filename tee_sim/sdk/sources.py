@@ -34,6 +34,8 @@ class Config:
         exinfo: ask for the address and error code of #PF and #GP (MISCSELECT.EXINFO).
         aex_notify: be notified of interruptions, where the processor can (AEX-Notify).
         isvprodid, isvsvn: product number and security version that its author signs.
+        needs: the target without which it is of no use (``sgx``); also runs without a TEE.
+        strict_memory: the program may not touch the memory of its process (VBS).
         spare_pages: pages of address space behind the heap where pages can be added at run time.
         defines: names that ``#ifdef`` finds defined in EDL files.
         edl_path: further directories, from the program's own, where imported EDL files are.
@@ -48,6 +50,8 @@ class Config:
     aex_notify: bool = False
     isvprodid: int = 0
     isvsvn: int = 0
+    needs: str = ""
+    strict_memory: bool = False
     spare_pages: int = 0
     defines: tuple[str, ...] = ()
     edl_path: tuple[str, ...] = ()

@@ -17,7 +17,9 @@ from tee_sim.view.scene_memory import memory_map
 from tee_sim.view.scene_records import Group, record_strip
 from tee_sim.view.scene_screens import two_screens
 from tee_sim.view.scene_sequence import sequence
+from tee_sim.view.scene_trust import chain_of_trust
 from tee_sim.view.scene_walk import page_walk
+from tee_sim.view.towers import towers
 
 __all__ = [
     "Exercise",
@@ -31,6 +33,7 @@ __all__ = [
     "bitmap",
     "card",
     "cause_is",
+    "chain_of_trust",
     "changed_blocks",
     "check_card",
     "funnel",
@@ -44,5 +47,6 @@ __all__ = [
     "seal",
     "secret_house",
     "sequence",
+    "towers",
     "two_screens",
 ]

@@ -96,6 +96,27 @@ def test_reserved_bits_show_in_the_body_only() -> None:
         _ = quote.body
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"v{kind[0]} {kind[1].__name__}")
+def test_the_table_says_where_each_field_lies(kind: tuple[int, type]) -> None:
+    data = KINDS[kind].quote()
+    rows = Quote.parse(data).rows()
+    for row in rows:
+        if isinstance(row.value, bytes):
+            assert data[row.offset : row.offset + row.size] == row.value, row.name
+    assert [row.offset for row in rows] == sorted(row.offset for row in rows)
+    assert rows[-1].offset + rows[-1].size == len(data)
+    names = {row.name for row in rows}
+    assert {"version", "body.reportdata", "attestation_key", "qe_report_signature"} <= names | (
+        {"body.reportdata"} if kind[1] is TDReport15 else set()
+    )
+
+
+def test_a_body_that_cannot_be_read_is_one_row_of_the_table() -> None:
+    quote = Quote.parse(patched(V3, 48 + 24, b"\1"))
+    assert [row.value for row in quote.rows() if row.name == "body"] == [quote.raw_body]
+    assert "holds a reserved bit" in quote._repr_html_()
+
+
 @given(st.binary(max_size=3000))
 @example(V5 + b"\0" * 99)
 def test_any_bytes_are_a_quote_or_a_typed_error(data: bytes) -> None:

@@ -56,6 +56,7 @@ def test_json_and_html() -> None:
     assert plain["claims"] == {"a": "01"}
     html = result._repr_html_()
     assert "REFUSED, UpToDate, SA-1" in html
+    assert repr(result) == "AttestationResult(REFUSED, UpToDate, SA-1; failed: A.C)"
     assert html.count("<tr>") == 4
     assert "&lt;b&gt;" in html
     assert "<b>" not in html

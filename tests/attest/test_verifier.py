@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -25,7 +25,7 @@ from attest.oracle import SOURCES, Source, forged, load
 from attest.quotes import SimulatedQuote, simulated_quotes
 from tee_sim.abi.quote import Quote
 from tee_sim.abi.sgx import AttributeFlags, Attributes
-from tee_sim.attest.collateral import signed_part
+from tee_sim.attest.collateral import Collateral, signed_part
 from tee_sim.attest.results import AttestationResult
 from tee_sim.attest.rules import RULES, rule_of
 from tee_sim.attest.tcb import converge, parse_qe_identity, parse_tcb_info
@@ -185,12 +185,12 @@ BROKEN: dict[str, Callable[[], Source]] = {
     "PCK.ROOT": lambda: forged(Forge())._replace(root=Forge(ends={"root": AT}).root),
     "ROOT_CRL.FORMAT": lambda: with_collateral(root_ca_crl=b"none"),
     "ROOT_CRL.SIGNATURE": lambda: mixed(other(root=1), "root_ca_crl"),
-    "PCK_CRL.FORMAT": lambda: with_collateral(pck_crl=b""),
+    "PCK_CRL.FORMAT": lambda: with_collateral(pck_crl=b"junk"),
     "PCK_CRL.SIGNATURE": lambda: mixed(other(ca=1), "pck_crl"),
     "PCK.CA_NOT_REVOKED": lambda: forged(Forge(revoked={"ca"})),
     "PCK.NOT_REVOKED": lambda: forged(Forge(revoked={"pck"})),
     "TCB_INFO.FORMAT": lambda: forged(Forge(tcb_info={"tcbType": 1})),
-    "TCB_INFO.CERTIFICATES": lambda: with_collateral(tcb_info_issuer_chain=""),
+    "TCB_INFO.CERTIFICATES": lambda: with_collateral(tcb_info_issuer_chain="junk"),
     "TCB_INFO.CHAIN": lambda: with_collateral(
         tcb_info_issuer_chain=Forge().chain("ca", "root"),
         tcb_info_signature=forged_by("ca", COLLATERAL.tcb_info),
@@ -305,6 +305,18 @@ def test_what_cannot_be_checked_is_listed_and_no_acceptance() -> None:
         next(check for check in result.checks if check.passed is None).require()
 
 
+def test_without_collateral_nothing_fails_and_nothing_is_accepted() -> None:
+    nothing = {f.name: b"" if f.type == "bytes" else "" for f in fields(Collateral)}
+    result = judge(with_collateral(**nothing))
+    assert (result.accepted, result.failed) == (False, ())
+    passed = {check.name for check in result.checks if check.passed}
+    chain = {"QE_REPORT.SIGNATURE", "QE_REPORT.KEY_BINDING", "QUOTE.SIGNATURE", "PCK.ROOT"}
+    assert chain < passed
+    assert not any(name.startswith(("TCB", "QE_IDENTITY", "PCK.NOT")) for name in passed)
+    with pytest.raises(NotChecked):
+        result.require()
+
+
 @pytest.mark.parametrize(
     "forge",
     [
@@ -322,7 +334,8 @@ def test_all_versions_and_bodies(forge: Forge) -> None:
 
 def test_a_chain_beside_the_quote_is_used_if_there_is_none_in_it() -> None:
     case = with_quote(certification_type=1, certification_data=b"an encrypted PPID")
-    assert judge(case).failed[0].name == "PCK.CERTIFICATES"
+    first = next(check for check in judge(case).checks if not check.passed)
+    assert (first.name, first.outcome) == ("PCK.CERTIFICATES", "not checked")
     beside = replace(case.collateral, pck_certificate_chain=PEM)
     assert judge(case._replace(collateral=beside)).accepted
 

@@ -7,20 +7,23 @@ from contextlib import contextmanager
 from functools import cache
 
 from tee_sim import Platform
-from tee_sim.abi.image import Image, ImagePage
+from tee_sim.abi.image import PLAIN, Image, ImagePage
 from tee_sim.abi.sgx import TCS, PageType, TCSFlags
 from tee_sim.hypervisor.guest import Guest
 from tee_sim.hypervisor.honest import Launch
-from tee_sim.platform import signature
 from tee_sim.sdk.image import Program, load_program
 from tee_sim.units import MIB, PAGE
 
 CODE, STACK, TCS_AT, SSA = 0, PAGE, 2 * PAGE, 3 * PAGE
 SIZE = 8 * PAGE
 SMALL = {"memory": 20 * MIB, "epc": 2 * MIB, "budget": 50_000_000}
-TEES = ("none", "sgx-mee", "sgx-tme")
+TEES = ("none", "vbs", "sgx-mee", "sgx-tme")
 
-LEAVE = {"sgx": b"\xb8\4\0\0\0\x48\x89\xcb\x0f\x01\xd7", "none": b"\x0f\x05"}
+LEAVE = {
+    "sgx": b"\xb8\4\0\0\0\x48\x89\xcb\x0f\x01\xd7",
+    "none": b"\x0f\x05",
+    "vbs": b"\x31\xc0\x0f\x05",
+}
 """Leave to where the entry came from, with RDI, RSI and RDX as results."""
 
 
@@ -42,8 +45,7 @@ def assembled(code: bytes, target: str = "sgx", at: int = 0) -> Image:
 
 def launch(host: Platform, image: Image) -> Guest:
     """Load and sign an image without an interface."""
-    sigstruct = signature(host.measurement(image)) if host.tee.target == "sgx" else None
-    return host.host.launch(Launch("guest", image, sigstruct))
+    return host.host.launch(Launch("guest", image, host.sign(image, PLAIN)))
 
 
 @cache

@@ -20,17 +20,18 @@ from tee_sim.abi.sgxs import read_sgxs, write_sgxs
 from tee_sim.abi.signed import read_signed
 from tee_sim.errors import BuildError, EnclaveLost, SGXError, TeeSimError, UsageError
 from tee_sim.hypervisor.honest import Launch
-from tee_sim.platform import signature
+from tee_sim.sdk.build import TARGETS
 from tee_sim.sdk.elf import read_elf
 from tee_sim.sdk.image import lay_out
 from tee_sim.sdk.reader import parse
+from tee_sim.sdk.signing import signature
 from tee_sim.sdk.sources import find, read
 from tee_sim.units import PAGE
 
 SEEDS = st.integers(0, 2**32 - 1)
 VAULT = read("vault")
 SIGNED = signed_file().data
-ELF = {target: (find("vault") / f"vault.{target}.elf").read_bytes() for target in ("sgx", "none")}
+ELF = {target: (find("vault") / f"vault.{target}.elf").read_bytes() for target in TARGETS}
 
 
 @pytest.fixture(scope="module", params=TEES)

@@ -33,8 +33,9 @@ from tee_sim.hypervisor.honest import Launch
 from tee_sim.hypervisor.malicious import CODE_ADDRESS
 from tee_sim.machine.paging import NO_EXECUTE, PRESENT
 from tee_sim.machine.registers import R8, RBX, RCX, RDI, RFLAGS, RIP, RSI
-from tee_sim.platform import production, signature
+from tee_sim.platform import production
 from tee_sim.sdk.image import load_program
+from tee_sim.sdk.signing import signature
 from tee_sim.units import MIB, PAGE
 
 MEMORY, EPC = 19 * MIB, 2 * MIB

@@ -176,10 +176,11 @@ def test_an_enclave_runs_while_another_is_interrupted() -> None:
     assert other.tries_left() == 0
 
 
-@pytest.mark.parametrize("tee", ["none", "sgx-mee", "sgx-tme"])
+@pytest.mark.parametrize("tee", ["none", "vbs", "sgx-mee", "sgx-tme"])
 @pytest.mark.parametrize("how", ["meanwhile", "handler"])
 def test_an_enclave_may_be_closed_while_it_runs(tee: str, how: str) -> None:
-    host = Platform(tee, **SMALL)
+    without = {"VTL.INTERRUPTS"} if tee == "vbs" else ()
+    host = Platform(tee, without=without, **SMALL)
     victim = host.create_enclave("vault")
     bad, guest = host.adversary, victim.guest
     attack = {
@@ -200,7 +201,7 @@ def free(host: Platform) -> list[int]:
     return [(it._stop - it._next) // PAGE + len(it._freed) for it in both]
 
 
-@pytest.mark.parametrize("tee", ["none", "sgx-mee", "sgx-tme"])
+@pytest.mark.parametrize("tee", ["none", "vbs", "sgx-mee", "sgx-tme"])
 def test_closing_gives_everything_back_and_only_once(tee: str) -> None:
     host = Platform(tee, **SMALL)
     before = free(host)
@@ -232,7 +233,7 @@ def test_a_page_that_was_taken_away_is_not_given_back_while_in_use() -> None:
     free(host)
 
 
-@pytest.mark.parametrize("tee", ["none", "sgx-mee", "sgx-tme"])
+@pytest.mark.parametrize("tee", ["none", "vbs", "sgx-mee", "sgx-tme"])
 def test_an_enclave_that_does_not_fit_leaves_nothing_behind(tee: str) -> None:
     host = Platform(tee, memory=17 * MIB + 64 * PAGE, epc=48 * PAGE)
     if tee == "none":

@@ -13,7 +13,7 @@ from tee_sim.errors import BudgetExceeded, EnclaveLost, UsageError
 from tee_sim.hypervisor.calls import interleave
 from tee_sim.units import MIB
 
-TEES = pytest.mark.parametrize("tee", ["none", "sgx-tme"])
+TEES = pytest.mark.parametrize("tee", ["none", "vbs", "sgx-tme"])
 
 
 def small(tee: str, **options: int) -> Platform:

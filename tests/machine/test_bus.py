@@ -10,7 +10,7 @@ from tee_sim.trace import Transfer
 from tee_sim.units import MIB, PAGE
 
 SMALL: dict[str, Any] = {"memory": 64 * MIB, "epc": 4 * MIB}
-TEES = pytest.mark.parametrize("tee", ["none", "sgx-mee", "sgx-tme"])
+TEES = pytest.mark.parametrize("tee", ["none", "vbs", "sgx-mee", "sgx-tme"])
 
 
 def keeper(host: Platform) -> tuple[DeployedEnclave, int]:

@@ -54,7 +54,7 @@ def test_equal_contents_are_no_alias() -> None:
     assert find_alias(dram) == 0
 
 
-@pytest.mark.parametrize("tee", ["none", "sgx-mee", "sgx-tme"])
+@pytest.mark.parametrize("tee", ["none", "vbs", "sgx-mee", "sgx-tme"])
 def test_software_reaches_ordinary_memory_by_both_addresses(tee: str) -> None:
     host, alias = aliased(tee)
     page = host.host.frames.take()

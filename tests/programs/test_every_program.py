@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from tee_sim.errors import UsageError
 from tee_sim.platform import Platform
+from tee_sim.sdk.build import suits
 from tee_sim.sdk.sources import PROGRAMS, read
 from tee_sim.tees import TEES
 
@@ -20,6 +22,10 @@ LACKS_TEE = {name for name in TEES if TEES[name].target == "none"}
 @ON_EVERY
 @pytest.mark.parametrize("name", NAMES)
 def test_it_starts_and_has_the_ecalls_that_it_declares(name: str, tee: str) -> None:
+    if not suits(read(name).config, TEES[tee].target):
+        with pytest.raises(UsageError, match="is a program for sgx only"):
+            Platform(tee).create_enclave(name)
+        return
     enclave = Platform(tee).create_enclave(name)
     assert enclave.lost is None
     assert all(callable(getattr(enclave, ecall.name)) for ecall in enclave.interface.trusted)

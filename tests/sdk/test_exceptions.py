@@ -65,7 +65,7 @@ def test_a_handler_is_told_what_happened_and_decides_where_to_go_on(vector: int)
 KINDS = {0: OtherFault, 6: InvalidOpcode, 13: GeneralProtection, 14: PageFault}
 
 
-@pytest.mark.parametrize("tee", ["none", "sgx-mee", "sgx-tme"])
+@pytest.mark.parametrize("tee", ["none", "vbs", "sgx-mee", "sgx-tme"])
 @pytest.mark.parametrize("vector", KINDS)
 def test_without_a_handler_the_enclave_is_lost_and_its_end_named(vector: int, tee: str) -> None:
     enclave: Any = Platform(tee, memory=24 * MIB, epc=MIB).create_enclave(HANDLERS)

@@ -20,8 +20,9 @@ from tee_sim.attacks.proofs_keys import another_version
 from tee_sim.errors import BuildError, EcallFailed
 from tee_sim.monitors.sgx import keys
 from tee_sim.monitors.sgx.processor import cpusvn
-from tee_sim.platform import DeployedEnclave, load_program, signature
+from tee_sim.platform import DeployedEnclave, load_program
 from tee_sim.sdk.image import Program
+from tee_sim.sdk.signing import signature
 from tee_sim.sdk.sources import find
 from tee_sim.units import MIB
 
@@ -292,7 +293,7 @@ def test_a_report_for_another_enclave_or_with_a_changed_byte_is_not_believed() -
             b.check(changed)
 
 
-@pytest.mark.parametrize("tee", ["none", "sgx-mee", "sgx-tme"])
+@pytest.mark.parametrize("tee", ["none", "vbs", "sgx-mee", "sgx-tme"])
 @pytest.mark.parametrize("policy", [UNIQUE, PRODUCT])
 def test_the_card_remembers_its_uses(tee: str, policy: int) -> None:
     host, disk = server(tee), []

@@ -12,7 +12,7 @@ from tee_sim.errors import BudgetExceeded, EnclaveLost, UsageError
 from tee_sim.hypervisor.calls import finish, interleave
 from tee_sim.units import MIB
 
-TEES = ("none", "sgx-mee", "sgx-tme")
+TEES = ("none", "vbs", "sgx-mee", "sgx-tme")
 
 
 def race(tee: str = "sgx-tme") -> Any:

@@ -6,6 +6,7 @@ import base64
 import re
 import struct
 import zlib
+from fnmatch import fnmatchcase
 from itertools import combinations, pairwise
 from typing import Any
 from xml.etree import ElementTree
@@ -14,8 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attest.forge import TD, Forge
+from attest.oracle import forged
+from tee_sim.attest.results import AppraisalCheck, AttestationResult
+from tee_sim.attest.vbs import RULES
+from tee_sim.attest.verifier import verify_quote
 from tee_sim.checks import Check
 from tee_sim.errors import UsageError
+from tee_sim.tees import TEES
 from tee_sim.view import (
     Group,
     Picture,
@@ -23,6 +30,7 @@ from tee_sim.view import (
     Stage,
     bitmap,
     card,
+    chain_of_trust,
     changed_blocks,
     check_card,
     funnel,
@@ -32,11 +40,13 @@ from tee_sim.view import (
     page_walk,
     record_strip,
     sequence,
+    towers,
     two_screens,
 )
 from tee_sim.view.palette import owner_styles
 from tee_sim.view.png import gray_png
 from tee_sim.view.scene_memory import amount
+from tee_sim.view.scene_trust import BESIDE, CHAINS
 from tee_sim.view.text import text_width, wrap
 
 PAGE = 4096
@@ -96,6 +106,23 @@ def walk(last: int = 0xFEDC_BA98_7063) -> list[tuple[int, int]]:
     return [(table + 8, following | 7) for table, following in pairwise([*tables, last])]
 
 
+QUOTE = """QUOTE.HEADER QUOTE.SIGNATURE PCK.ROOT PCK.CHAIN PCK.NOT_REVOKED QE_REPORT.SIGNATURE
+    QE_REPORT.KEY_BINDING EVIDENCE.CUSTOM_CLAIMS QE_IDENTITY.LEVEL TDX_MODULE.IDENTITY TCB.LEVEL
+    CRLS.CURRENT POLICY.DEBUG"""
+BOOT = """AK.FORMAT AK.CHAIN EK.FORMAT QUOTE.SIGNATURE LOG.PCRS REPORT.SIGNATURE REPORT.PLATFORM
+    REPORT.DATA MEASUREMENT.loader SVN.enclave AK.CURRENT"""
+
+
+def verified(names: str, word: str = "", **outcomes: bool | None) -> AttestationResult:
+    """A Verifier's result in which all checks passed but those given, with _ instead of the dot."""
+    checks = [
+        AppraisalCheck(name, outcomes.get(name.replace(".", "_"), True), word, LONG + word, "")
+        for name in names.split()
+    ]
+    claims = {"unique_id": b"\x12" * 48, "report_data": word}
+    return AttestationResult("", (), tuple(checks), claims)
+
+
 def scenes(word: str = "") -> dict[str, Picture | Player]:
     changed = changed_blocks(bytes(4096), bytes(100) + b"\1" + bytes(3995))
     return {
@@ -106,9 +133,12 @@ def scenes(word: str = "") -> dict[str, Picture | Player]:
         "missing": page_walk(0x4000_0123, [*walk()[:2], (0x3010, 0)], "w" + word),
         "screens": two_screens(moments(word), "s"),
         "sequence": sequence(PARTIES, messages(word), "q"),
+        "towers": towers({f"{word}{tee.title}": tee.trusted for tee in TEES.values()}),
         "records": record_strip(groups(word), "r"),
         "many": record_strip(groups(word, 80), "r"),
         "bytes": memory_picture([("before" + word, bytes(4096), None), (LONG, b"x", changed)] * 2),
+        "quote": chain_of_trust(verified(QUOTE, word), "q" + word),
+        "boot": chain_of_trust(verified(BOOT, word, REPORT_SIGNATURE=False), "v"),
         "bits": bitmap("01?1" * 16, 16, "b" + word, truth="0111" * 16),
     }
 
@@ -393,3 +423,50 @@ def test_wrapped_lines_fit_and_lose_nothing(text: str, width: int) -> None:
     lines = wrap(text, width, 14)
     assert all(text_width(line, 14) <= width for line in lines)
     assert "".join("".join(lines).split()) == "".join(text.split())
+
+
+def test_towers_that_contradict_each_other_are_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="no order suits"):
+        towers({"one": ("a", "b"), "another": ("b", "a")})
+    with pytest.raises(UsageError, match="at least one"):
+        towers({})
+
+
+def trust(picture: Picture) -> tuple[str, int]:
+    """What is said of a chain, and how many of its members are vouched for."""
+    return picture.frame.alt, picture.frame.svg.count('stroke-width="2"')
+
+
+def test_nobody_vouches_for_what_is_below_a_broken_arrow() -> None:
+    for broken, left in {"": 6, "QUOTE_SIGNATURE": 4, "PCK_CHAIN": 1, "PCK_ROOT": 0}.items():
+        for outcome, word in ((False, "BROKEN"), (None, "not checked")):
+            result = verified(QUOTE, **({broken: outcome} if broken else {}))
+            alt, trusted = trust(chain_of_trust(result))
+            assert trusted == left
+            assert alt.count(f"{word}, {broken.replace('_', '.', 1)}") == bool(broken)
+
+
+def test_what_is_beside_the_chain_breaks_no_arrow() -> None:
+    result = verified(QUOTE, **{"TCB_LEVEL": False, "PCK_NOT_REVOKED": None, "POLICY_DEBUG": False})
+    alt, trusted = trust(chain_of_trust(result))
+    assert trusted == 6
+    for words in ("TCB level: BROKEN, TCB.LEVEL", "lists: not checked, PCK", "policy: BROKEN, P"):
+        assert words in alt
+
+
+def test_a_chain_shows_only_what_was_looked_at() -> None:
+    alt, trusted = trust(chain_of_trust(verified(BOOT)))
+    assert (trusted, "TCB level" in alt, "boot and its settings: holds" in alt) == (6, False, True)
+    assert trust(chain_of_trust(verified(BOOT.replace("REPORT.DATA", ""))))[1] == 5
+    with pytest.raises(UsageError):
+        chain_of_trust(verified("POLICY.DEBUG"))
+
+
+def test_every_check_of_a_verifier_is_drawn_somewhere() -> None:
+    patterns = [
+        p for some in (*CHAINS.values(), BESIDE) for link in some for p in link.checks.split()
+    ]
+    quote, collateral, root, at = forged(Forge(TD, 4))
+    names = {check.name for check in verify_quote(quote, collateral, root=root, at=at).checks}
+    names |= {name if "." in name else f"{name}.CHAIN" for name in RULES}  # of VBS
+    assert {n for n in names if not any(fnmatchcase(n, p) for p in patterns)} == set()

@@ -139,7 +139,7 @@ class SGX:
             return page.permissions
         return page.permissions & self.epcm.authorize(enclave, gva, page.hpa, access)
 
-    def visible(self, hpa: int) -> bool:
+    def visible(self, hpa: int, context: object = None) -> bool:
         """Whether software outside an enclave reaches ``hpa``; if not, it gets the abort page."""
         if hpa not in self.prm or not self.checks.on(rules.ABORT_PAGE):
             return True

@@ -3,6 +3,7 @@
 
 #include "openenclave/attestation/attester.h"
 #include "openenclave/attestation/sgx/evidence.h"
+#include "openenclave/attestation/vbs/evidence.h"
 #include "openenclave/attestation/verifier.h"
 #include "tee/crypto.h"
 #include "tee/sha256.h"
@@ -16,7 +17,7 @@
 #define SECRET 256 /* the longest */
 
 /* The formats of all platforms; each has one of them. */
-static const oe_uuid_t formats[] = {OE_FORMAT_UUID_SGX_ECDSA};
+static const oe_uuid_t formats[] = {OE_FORMAT_UUID_SGX_ECDSA, OE_FORMAT_UUID_VBS};
 static const oe_uuid_t local = OE_FORMAT_UUID_SGX_LOCAL_ATTESTATION;
 
 static uint8_t secret_key[32], public_key[KEY];

@@ -98,6 +98,7 @@ __attribute__((naked, used, retain)) void careless_debug(void)
         "movl $4, %eax\n"
         ".byte 0x0f, 0x01, 0xd7\n"
 #else
+        "xorl %eax, %eax\n"
         "syscall\n"
 #endif
     );

@@ -26,7 +26,7 @@ from tee_sim.abi.sgx import TCSFlags
 from tee_sim.errors import Fault, GeneralProtection
 from tee_sim.hypervisor.sgx import production
 from tee_sim.machine.registers import RAX, RBX
-from tee_sim.platform import signature
+from tee_sim.sdk.signing import signature
 from tee_sim.units import MIB, PAGE
 
 NOTIFY = production(aex_notify=True)

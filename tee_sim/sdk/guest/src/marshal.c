@@ -26,16 +26,14 @@ oe_result_t tee_copy_in(void* inside, uint64_t outside, size_t size)
      * secrets as if they were arguments. */
     if (!outside || !oe_is_outside_enclave((void*)outside, size))
         return OE_INVALID_PARAMETER;
-    memcpy(inside, (const void*)outside, size);
-    return OE_OK;
+    return tee_read_outside(inside, outside, size);
 }
 
 oe_result_t tee_copy_out(uint64_t outside, const void* inside, size_t size)
 {
     if (!outside || !oe_is_outside_enclave((void*)outside, size))
         return OE_INVALID_PARAMETER;
-    memcpy((void*)outside, inside, size);
-    return OE_OK;
+    return tee_write_outside(outside, inside, size);
 }
 
 /* count * unit in bytes. A negative count arrives here as a huge one. */
@@ -162,10 +160,10 @@ oe_result_t tee_take(tee_buffer_t* buffer, uint64_t outside, uint64_t count, uin
             memset(buffer->inside, 0, size);
         return OE_OK;
     }
-    memcpy(buffer->inside, (const void*)outside, size);
-    return has_members(buffer)
-               ? each_member(buffer, buffer->inside, buffer->how, true, take_member)
-               : OE_OK;
+    result = tee_read_outside(buffer->inside, outside, size);
+    if (result == OE_OK && has_members(buffer))
+        result = each_member(buffer, buffer->inside, buffer->how, true, take_member);
+    return result;
 }
 
 /* The same for a string of `size` bytes in characters of `unit` bytes, its NUL included. The last
@@ -200,13 +198,13 @@ oe_result_t tee_give(tee_buffer_t* buffer)
     if (has_members(buffer) && !(buffer->how & TEE_IN))
         result = each_member(buffer, buffer->inside, TEE_IN, false, lend_member);
     else {
-        for (tee_buffer_t* made = buffer->members; made; made = made->next)
-            tee_give(made);
+        for (tee_buffer_t* made = buffer->members; made && result == OE_OK; made = made->next)
+            result = tee_give(made);
         restore_members(buffer, false);
     }
     if (result == OE_OK) {
         tee_scrub(buffer->type, buffer->inside, buffer->size);
-        memcpy((void*)buffer->outside, buffer->inside, buffer->size);
+        result = tee_write_outside(buffer->outside, buffer->inside, buffer->size);
     }
     return result;
 }
@@ -280,10 +278,8 @@ oe_result_t tee_lend(tee_buffer_t* buffer, void* inside, uint64_t count, uint64_
     buffer->inside = inside;
     buffer->outside = thread->arena_base + at;
     buffer->size = size;
-    if (!(buffer->how & TEE_IN)) {
-        memset((void*)buffer->outside, 0, size);
-        return OE_OK;
-    }
+    if (!(buffer->how & TEE_IN))
+        return tee_clear_outside(buffer->outside, size);
     if (buffer->type) { /* what leaves is a copy: it is scrubbed, and its pointers are the host's */
         content = copy = malloc(size);
         if (!copy)
@@ -294,7 +290,7 @@ oe_result_t tee_lend(tee_buffer_t* buffer, void* inside, uint64_t count, uint64_
         tee_scrub(buffer->type, copy, size);
     }
     if (result == OE_OK)
-        memcpy((void*)buffer->outside, content, size);
+        result = tee_write_outside(buffer->outside, content, size);
     if (copy)
         clear(copy, size);
     free(copy);
@@ -316,12 +312,12 @@ oe_result_t tee_lend_string(tee_buffer_t* buffer, void* text, uint64_t unit)
  * structure stay what they were; what hangs on a pure output is copied in, and is the program's. */
 oe_result_t tee_collect(tee_buffer_t* buffer)
 {
-    oe_result_t result = OE_OK;
+    oe_result_t result;
 
     if (!buffer->inside || !(buffer->how & TEE_OUT))
         return OE_OK;
-    memcpy(buffer->inside, (const void*)buffer->outside, buffer->size);
-    if (has_members(buffer) && !(buffer->how & TEE_IN)) {
+    result = tee_read_outside(buffer->inside, buffer->outside, buffer->size);
+    if (result == OE_OK && has_members(buffer) && !(buffer->how & TEE_IN)) {
         result = each_member(buffer, buffer->inside, TEE_IN, true, take_member);
         if (result != OE_OK) {
             forget_members(buffer, true);

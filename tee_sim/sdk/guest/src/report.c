@@ -6,6 +6,8 @@
 #include "tee/crypto.h"
 #include "tee/sgx.h"
 
+#ifndef TEE_TARGET_VBS /* report_vbs.c */
+
 #define VERSION 1
 
 enum { LOCAL = 1, REMOTE = 2 };
@@ -177,3 +179,5 @@ oe_result_t oe_verify_report(const uint8_t* report, size_t report_size, oe_repor
         *parsed_report = said;
     return result;
 }
+
+#endif

@@ -4,6 +4,8 @@
 #include "tee/crypto.h"
 #include "tee/sgx.h"
 
+#ifndef TEE_TARGET_VBS /* seal_vbs.c */
+
 /* The head of a blob: all that is needed to ask for the key again. Not the KEYREQUEST itself, whose
  * reserved fields a host could fill so that EGETKEY faults. All of it is authenticated, most of it by
  * entering the key. */
@@ -149,3 +151,5 @@ oe_result_t oe_unseal(const uint8_t* blob, size_t blob_size, const uint8_t* addi
     *plaintext_size = size;
     return OE_OK;
 }
+
+#endif

@@ -102,6 +102,12 @@ typedef struct tee_buffer {
     struct tee_buffer *members, *next;
 } tee_buffer_t;
 
+/* vbs.c: the one way to memory outside, already checked to be that. It fails only where somebody has
+ * to be asked for it (VBS), and finds that VTL0 does not have it. */
+oe_result_t tee_read_outside(void* inside, uint64_t outside, size_t size);
+oe_result_t tee_write_outside(uint64_t outside, const void* inside, size_t size);
+oe_result_t tee_clear_outside(uint64_t outside, size_t size);
+
 #define TEE_IN 1
 #define TEE_OUT 2
 

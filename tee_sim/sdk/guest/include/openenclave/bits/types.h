@@ -7,6 +7,7 @@
 typedef enum {
     OE_ENCLAVE_TYPE_AUTO = 1,
     OE_ENCLAVE_TYPE_SGX = 2,
+    OE_ENCLAVE_TYPE_VBS = 0x10, /* ours: the number is that of ntenclv.h */
 } oe_enclave_type_t;
 
 /* Whom a sealing key is bound to. */

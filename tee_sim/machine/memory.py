@@ -1,4 +1,4 @@
-"""Memory as the host's kernel manages it: free frames, and the page tables of a process."""
+"""Memory as a kernel manages it: free frames, and the page tables of a process."""
 
 from __future__ import annotations
 
@@ -49,18 +49,19 @@ class FrameAllocator:
 
 
 class AddressSpace:
-    """The page tables of one process: real tables in the host's memory.
+    """The page tables of one process: real tables in its kernel's memory.
 
     Args:
         machine: whose memory they stand in.
         frames: where new table pages come from.
+        context: whose tables they are: a TEE's, or None for a kernel outside any TEE.
 
     Changes do not flush any TLB: as in hardware, whoever changes a translation must do that
     (`Machine.mmu.shootdown`), or a processor may go on using the old one.
     """
 
-    def __init__(self, machine: Machine, frames: FrameAllocator) -> None:
-        self._machine, self._frames = machine, frames
+    def __init__(self, machine: Machine, frames: FrameAllocator, context: object = None) -> None:
+        self._machine, self._frames, self._context = machine, frames, context
         self._tables: list[int] = []
         self.cr3 = self._new_table()
 
@@ -73,6 +74,9 @@ class AddressSpace:
 
     def entry(self, gva: int) -> int:
         """The page-table entry for ``gva``; 0 if there is none. Raises as `entry_address`."""
+        return self._read(gva)
+
+    def _read(self, gva: int) -> int:
         place = self.entry_address(gva)
         return self._machine.dram.qwords[place >> 3] if place else 0
 
@@ -105,7 +109,7 @@ class AddressSpace:
                 entry = self._new_table() | PRESENT | WRITABLE | USER
                 qwords[place >> 3] = entry
             table = entry & ADDRESS_MASK
-            if not self._machine.visible(table):
+            if not self._machine.visible(table, self._context):
                 raise UsageError(
                     f"{gva:#x}: a page table at {table:#x} is not in the host's memory"
                 )
@@ -113,7 +117,7 @@ class AddressSpace:
 
     def translate(self, gva: int) -> int | None:
         """Physical address of ``gva``, or None if it is not mapped."""
-        entry = self.entry(gva)
+        entry = self._read(gva)
         return (entry & ADDRESS_MASK) + gva % PAGE if entry & PRESENT else None
 
     def free(self) -> None:
