@@ -35,7 +35,8 @@ from tee_sim.attest.verifier import verify_evidence
 from tee_sim.attester import QuotingService, evidence_of, manufacture
 from tee_sim.errors import UsageError
 from tee_sim.hypervisor.honest import Launch
-from tee_sim.platform import DeployedEnclave, Platform, signature
+from tee_sim.platform import DeployedEnclave, Platform
+from tee_sim.sdk.signing import signature
 
 if TYPE_CHECKING:
     from tee_sim.services.maa import AttestationService
