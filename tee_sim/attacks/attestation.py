@@ -10,16 +10,15 @@ from __future__ import annotations
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from functools import partial
 from hashlib import sha256
 from json import dumps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tee_sim.abi.quote import unwrap
 from tee_sim.attacks.outcome import Attack, Outcome, Variant, stopped
 from tee_sim.attacks.site import (
     AUDIENCE,
     BEFORE,
+    HEADER,
     ISSUER,
     NOW,
     SECRET,
@@ -32,7 +31,7 @@ from tee_sim.attacks.site import (
 )
 from tee_sim.attest.collateral import Collateral
 from tee_sim.attest.intel import DAY
-from tee_sim.attest.relying_party import RelyingParty
+from tee_sim.attest.relying_party import KEY_SIZE, RelyingParty
 from tee_sim.attester import evidence_of, manufacture
 from tee_sim.checks import PATCH_LEVEL
 from tee_sim.errors import known
@@ -42,7 +41,9 @@ if TYPE_CHECKING:
     from tee_sim.platform import Platform
 
 SGX = ("sgx-mee", "sgx-tme")
-"""Platforms whose evidence is a quote. That of VBS is of another kind, and needs its own `Site`."""
+"""Platforms whose evidence is a quote."""
+ON_VBS = ("replayed evidence", "relayed evidence", "wrong signer", "old version")
+"""Scenarios that are told apart by nothing that only a quote has."""
 
 
 class Offer(NamedTuple):
@@ -120,10 +121,11 @@ def quoting(quote: Callable[[Site, bytes], bytes]) -> Callable[[Site, bytes], Of
     return move
 
 
-swap = quoting(lambda site, claims: unwrap(evidence_of(site.enclave, b""))[0])
-old_one = quoting(partial(Site.own_quote, version=VERSION - 1, by_author=True))
+swap = quoting(lambda site, claims: evidence_of(site.enclave, b"")[HEADER:-KEY_SIZE])
+old_one = quoting(lambda site, claims: site.own_quote(claims, VERSION - 1, by_author=True))
 simulate = quoting(lambda site, claims: simulator(site.host.tee.name).forged_quote(claims))
-own, forge = quoting(Site.own_quote), quoting(Site.forged_quote)
+own = quoting(lambda site, claims: site.own_quote(claims))
+forge = quoting(Site.forged_quote)
 
 
 # Which collateral it brings
@@ -154,7 +156,7 @@ class Scenario:
         patch_level: of the platform on which it works.
         at: when, Unix seconds.
         collateral: what the host brings; None for what the vendor says at that time.
-        user: whom it meets.
+        user: whom it meets: `Site.user` or `Site.token_user`.
     """
 
     does: str
@@ -163,7 +165,7 @@ class Scenario:
     patch_level: int = PATCH_LEVEL
     at: int = NOW
     collateral: Callable[[Site], Collateral] | None = None
-    user: Callable[[Site, Collection[str], Collateral | None, int], RelyingParty] = Site.user
+    user: str = "user"
 
     @property
     def omits(self) -> frozenset[str]:
@@ -200,9 +202,9 @@ SCENARIOS = {
         forge, "CRLS.CURRENT TCB_INFO.CURRENT QE_IDENTITY.CURRENT", 0, NOW,
         lambda site: site.collateral(BEFORE)),
     "unsigned token": Scenario('writes a token itself, with the algorithm "none"',
-        write_token, "TOKEN.SIGNATURE", user=Site.token_user),
+        write_token, "TOKEN.SIGNATURE", user="token_user"),
     "other audience": Scenario("gets a token for a program of its own, meant for somebody else",
-        get_token, "TOKEN.AUDIENCE", user=Site.token_user),
+        get_token, "TOKEN.AUDIENCE", user="token_user"),
 }
 # fmt: on
 
@@ -216,12 +218,13 @@ def play(name: str, site: Site, omits: Collection[str] = ()) -> Outcome:
         omits: names of checks that the user forgets to make.
 
     Raises:
-        UsageError: there is no such scenario.
+        UsageError: there is no such scenario, or not on this platform.
     """
-    known("scenario", [name], SCENARIOS)
+    there = ON_VBS if site.host.tee.name == "vbs" else SCENARIOS
+    known("scenario", [name], there, f" on {site.host.tee.name}")
     scenario = SCENARIOS[name]
     brought = scenario.collateral(site) if scenario.collateral else None
-    user = scenario.user(site, omits, brought, scenario.at)
+    user: RelyingParty = getattr(site, scenario.user)(omits, brought, scenario.at)
     offer = scenario.move(site, user.challenge())
     if not offer.evidence:
         return stopped(site.host, "the attestation key was not to be had")
@@ -262,8 +265,9 @@ def _row(row: int, title: str, source: str, scene: str, *variants: Variant, **mo
         Variant("careless Relying Party", omits=SCENARIOS[scene].omits),
     )
     name, ways = title.lower().replace(" ", "_"), variants or both
+    only = more.pop("only", (*SGX, "vbs"))
     stage = _stage(scene)
-    return Attack(name, row, title, source, convince, stage, only=SGX, variants=ways, **more)
+    return Attack(name, row, title, source, convince, stage, only=only, variants=ways, **more)
 
 
 stale_evidence = _row(28, "Stale evidence", "RFC 9334, Freshness", "replayed evidence")
@@ -278,4 +282,5 @@ stolen_attestation_key = _row(
     Variant("as sold", 0, omits=frozenset()),
     Variant("as sold, after TCB recovery", 0, _stage("unpatched platform"), frozenset()),
     proves=("BUFFERS.CLEARED",),
+    only=SGX,
 )

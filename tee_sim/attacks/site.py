@@ -29,22 +29,24 @@ from tee_sim.attest.collateral import Collateral
 from tee_sim.attest.endorsements import LEVELS
 from tee_sim.attest.intel import DAY, SimulatedIntel
 from tee_sim.attest.policy import Policy, appraise
-from tee_sim.attest.relying_party import RelyingParty, decrypt
+from tee_sim.attest.relying_party import KEY_SIZE, RelyingParty, decrypt
 from tee_sim.attest.results import AttestationResult
+from tee_sim.attest.tpm_endorser import TPMVendor
+from tee_sim.attest.vbs import ReferenceValues, verify_vbs
 from tee_sim.attest.verifier import verify_evidence
 from tee_sim.attester import QuotingService, evidence_of, manufacture
+from tee_sim.checks import PATCH_LEVEL
 from tee_sim.errors import UsageError
 from tee_sim.hypervisor.honest import Launch
 from tee_sim.platform import DeployedEnclave, Platform
-from tee_sim.sdk.signing import signature
 
 if TYPE_CHECKING:
     from tee_sim.services.maa import AttestationService
 
 SGX_ECDSA = bytes.fromhex("a3a21e871b4d4014b70aa125d2fbcd8c")
 """Open Enclave's UUID of evidence that holds a quote."""
-REPORT_OFFSET = 16
-"""Where the REPORT lies in what ``oe_get_report`` returns."""
+REPORT_OFFSET, HEADER = 16, 32
+"""Where the report lies in what ``oe_get_report`` and ``oe_get_evidence`` return."""
 
 PRODUCT, VERSION = 7, 2
 """Of the program `attested`: ISVPRODID, ISVSVN."""
@@ -173,15 +175,17 @@ class Site:
             version: ISVSVN.
             by_author: whether the author of `attested` signed it, or the host.
         """
-        program, identity = self.host.build("reporter"), Identity(PRODUCT, version)
-        measured = self.host.measurement(program.image)
-        signed = signature(measured, attacker=not by_author, identity=identity)
-        launch = Launch("reporter", program.image, signed, identity.attributes(), identity)
-        reporter = DeployedEnclave(program, self.host.host.launch(launch), None)
-        data = sha256(claims).digest() + bytes(32)
-        report: bytes = reporter.report_to(self.service.get_target_info(), data)[REPORT_OFFSET:]
+        reporter = self.own_program("reporter", version, by_author)
+        report = reporter.report_to(self.service.get_target_info(), bound_data(claims))
         reporter.close()
-        return self.service.get_quote(report)
+        return self.service.get_quote(report[REPORT_OFFSET:])
+
+    def own_program(self, name: str, version: int, by_author: bool = False) -> DeployedEnclave:
+        """A program that calls itself `attested`, signed by the author of that one or the host."""
+        program, identity = self.host.build(name), Identity(PRODUCT, version)
+        signed = self.host.sign(program.image, identity, attacker=not by_author)
+        launch = Launch(name, program.image, signed, identity.attributes(), identity)
+        return DeployedEnclave(program, self.host.host.launch(launch), None)
 
     def stolen_key(self) -> ec.EllipticCurvePrivateKey | None:
         """The attestation key, out of the buffers of the processor; None if nothing is in them."""
@@ -196,13 +200,64 @@ class Site:
         assert isinstance(genuine.body, ReportBody), "SGX"
         if key is None:
             return b""
-        body = replace(genuine.body, reportdata=sha256(claims).digest() + bytes(32))
+        body = replace(genuine.body, reportdata=bound_data(claims))
         quote = replace(genuine, raw_body=body.pack())
         return replace(quote, signature=sign(key, quote.signed)).pack()
 
     def open(self, message: bytes) -> bytes:
         """What somebody sent to the host's own key."""
         return decrypt(message, self.key)
+
+
+class VBSSite(Site):
+    """The same on VBS, where evidence is a report of the secure kernel and a record of the boot.
+
+    Simplified: the record of the boot is not carried by the host; no scenario is about it.
+    """
+
+    def __init__(self, tee: str = "vbs", **server: Any) -> None:
+        self.host, self.vendor = Platform(tee, **server), TPMVendor()
+        self.enclave = self.host.create_enclave("attested")
+        self.key = derive_key(b"the host", "a key of its own")
+
+    def verify(self, evidence: bytes, at: int, **wanted: Any) -> AttestationResult:
+        """What is to be thought of it, down to the boot, whose record has the same nonce."""
+        assert self.host.host.vbs is not None, "VBS"
+        size = int.from_bytes(evidence[HEADER : HEADER + 4], "little")
+        report, claims = evidence[HEADER : HEADER + size], evidence[HEADER + size :]
+        nonce = claims[:-KEY_SIZE]
+        boot = self.host.host.vbs.boot_evidence(nonce, self.vendor.certify)
+        values = ReferenceValues(enclave_data=bound_data(claims), **wanted)
+        root = self.vendor.root_der
+        result = verify_vbs(report, boot, root=root, nonce=nonce, at=at, reference=values)
+        return replace(result, claims={**result.claims, "custom_claims_buffer": claims})
+
+    def user(
+        self, omits: Collection[str] = (), collateral: Collateral | None = None, at: int = NOW
+    ) -> RelyingParty:
+        """As above; she knows from a good machine its boot, and the author of her program."""
+        good = twin("vbs", PATCH_LEVEL, frozenset())
+        assert isinstance(good, VBSSite)
+        known = good.verify(evidence_of(good.enclave, bytes(32)), at, measurements={}).claims
+        boot = {k.partition(".")[2]: [v] for k, v in known.items() if k.startswith("measurement.")}
+        policy = Policy(signers=(known["signer_id"],), minimum_version=VERSION)
+        return RelyingParty(
+            lambda evidence: appraise(self.verify(evidence, at, measurements=boot), policy),
+            seed=0,
+            omits=omits,
+        )
+
+    def own_quote(self, claims: bytes, version: int = VERSION, *, by_author: bool = False) -> bytes:
+        """A genuine report of the program `notary`, which reports what it is told."""
+        notary = self.own_program("notary", version, by_author)
+        made = notary.present(bound_data(claims))
+        notary.close()
+        return bytes(made.report[REPORT_OFFSET : int.from_bytes(made.report_size, "little")])
+
+
+def bound_data(claims: bytes) -> bytes:
+    """How a report binds custom claims, 64 bytes."""
+    return sha256(claims).digest() + bytes(32)
 
 
 def wrap(quote: bytes, claims: bytes) -> bytes:
@@ -224,4 +279,5 @@ def twin(tee: str, patch_level: int, without: frozenset[str]) -> Site:
     provisioning takes long, and no attack wears it out.
     """
     # Where translations survive an exit, no two enclaves can run in turn.
-    return Site(tee, patch_level=patch_level, without=without - {"ENCLAVE.TLB_FLUSH"})
+    kind = VBSSite if tee == "vbs" else Site
+    return kind(tee, patch_level=patch_level, without=without - {"ENCLAVE.TLB_FLUSH"})

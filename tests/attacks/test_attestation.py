@@ -6,7 +6,7 @@ import pytest
 
 from tee_sim import Platform
 from tee_sim.abi.quote import Quote, unwrap
-from tee_sim.attacks.attestation import SCENARIOS, play
+from tee_sim.attacks.attestation import ON_VBS, SCENARIOS, play
 from tee_sim.attacks.site import BEFORE, NOW, SECRET, Site, twin
 from tee_sim.attest.certificates import public_bytes
 from tee_sim.attester import evidence_of
@@ -42,11 +42,37 @@ def test_a_careful_user_refuses_and_names_the_check(name: str) -> None:
 def test_what_fails_is_what_the_careless_user_forgets_and_nothing_else(name: str) -> None:
     scenario, here = SCENARIOS[name], site(name)
     brought = scenario.collateral(here) if scenario.collateral else None
-    user = scenario.user(here, (), brought, scenario.at)
+    user = getattr(here, scenario.user)((), brought, scenario.at)
     offer = scenario.move(here, user.challenge())
     result = user.judge(offer.evidence, offer.channel)
     assert {check.name for check in result.failed} == scenario.omits
     assert all(check.passed is not None for check in result.checks)
+
+
+@pytest.mark.parametrize("name", ON_VBS)
+def test_on_vbs_the_same_checks_decide(name: str) -> None:
+    here, omits = site(name, "vbs"), SCENARIOS[name].omits
+    user = here.user()
+    offer = SCENARIOS[name].move(here, user.challenge())
+    result = user.judge(offer.evidence, offer.channel)
+    assert {check.name for check in result.failed} == omits
+    outcome = play(name, here, omits)
+    assert outcome.verdict == "succeeds"
+    assert outcome.leaked == (b"" if name == "replayed evidence" else SECRET)
+    assert play(name, here).check in omits
+
+
+def test_on_vbs_a_changed_machine_and_swapped_claims_are_refused() -> None:
+    weak = Platform("vbs").tee.checks[0].name
+    here, good = (twin("vbs", PATCH_LEVEL, frozenset(w)) for w in ((weak,), ()))
+    assert not here.user().judge(evidence_of(here.enclave, bytes(32))).accepted
+    user = good.user()
+    evidence = evidence_of(good.enclave, user.challenge())
+    assert user.judge(evidence).accepted
+    swapped = SCENARIOS["swapped key"].move(good, user.challenge())
+    assert "REPORT.DATA" in {check.name for check in user.judge(swapped.evidence).failed}
+    with pytest.raises(UsageError, match="on vbs"):
+        play("stolen key", good)
 
 
 @pytest.mark.parametrize(
