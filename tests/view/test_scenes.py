@@ -40,6 +40,7 @@ from tee_sim.view import (
     memory_picture,
     page_walk,
     record_strip,
+    sequence,
     towers,
     two_screens,
 )
@@ -78,6 +79,18 @@ def moments(word: str = "") -> list[tuple[str, str, str]]:
         ("starts the enclave" + word, "OE_OK\n" * 3, ""),
         (LONG, "ff " * 64 + word, word),
         ("waits", "", LONG + word),
+    ]
+
+
+PARTIES = ("user <far away>", "host", "enclave")
+
+
+def messages(word: str = "") -> list[tuple[object, ...]]:
+    return [
+        ("user <far away>", "host", "challenge" + word),
+        ("host", "user <far away>", LONG + word, True),
+        ("enclave", "enclave", LONG + word),
+        ("user <far away>", "enclave", "secret" + word),
     ]
 
 
@@ -120,6 +133,7 @@ def scenes(word: str = "") -> dict[str, Picture | Player]:
         "walk": page_walk(0x7FFF_FFFF_FFFF, walk(), "w"),
         "missing": page_walk(0x4000_0123, [*walk()[:2], (0x3010, 0)], "w" + word),
         "screens": two_screens(moments(word), "s"),
+        "sequence": sequence(PARTIES, messages(word), "q"),
         "towers": towers({f"{word}{tee.title}": tee.trusted for tee in TEES.values()}),
         "records": record_strip(groups(word), "r"),
         "many": record_strip(groups(word, 80), "r"),
