@@ -30,13 +30,11 @@ help: ## list these targets
 lab: .venv/.installed ## open the course in JupyterLab (LAB_ARGS=--no-browser and the like)
 	@$(PY) -m jupyterlab --ServerApp.root_dir=. $(LAB_ARGS) notebooks/00_start_here.ipynb
 
-# The notebooks run one after another: nbval splits a notebook's cells over parallel workers.
+# Each notebook is a run of its own: nbval would split a notebook's cells over parallel workers.
 test: .venv/.installed ## the whole suite, notebooks included
 	@$(PY) -m pytest $(PYTEST_ARGS)
-	@set -- notebooks/*.ipynb; if [ -e "$$1" ]; then \
-	    $(PY) -m pytest --nbval --nbval-current-env \
-	        --nbval-sanitize-with tests/nbval_sanitize.cfg "$$@"; \
-	fi
+	@printf '%s\n' notebooks/*.ipynb | xargs -n 1 -P 2 $(PY) -m pytest -q --no-header --nbval \
+	    --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg
 
 check: .venv/.installed ## format, lint, types, spelling, then the whole suite; what CI runs
 	@$(PY) -m ruff format --check .

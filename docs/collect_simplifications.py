@@ -19,6 +19,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "simplifications.md"
 MARK = "Simplified:"
+PARTS = {
+    "machine": "The machine",
+    "monitors/sgx": "SGX",
+    "monitors/vbs": "VBS",
+    "hypervisor": "The host",
+    "sdk": "Programs and their kit",
+    "abi": "Structures",
+    "attester": "Attestation: the platform's side",
+    "attest": "Attestation: Verifier and vendors",
+    "services": "Services over HTTP",
+    "attacks": "Attacks",
+}
+"""The order of the page: a folder of tee_sim, and its title. What is elsewhere comes last."""
+
 HEAD = """\
 # Simplifications
 
@@ -65,10 +79,18 @@ def documented(tree: ast.Module) -> Iterator[tuple[str, str]]:
     yield from visit(tree, "")
 
 
+def part_of(path: Path) -> str:
+    """The title under which a module's simplifications stand."""
+    folder = path.relative_to(ROOT / "tee_sim").parent.as_posix()
+    return PARTS.get(folder, "Elsewhere")
+
+
 def collect() -> str:
     """The whole page."""
-    page = [HEAD]
-    for path in sorted((ROOT / "tee_sim").rglob("*.py")):
+    page, title = [HEAD], ""
+    order = [*PARTS.values(), "Elsewhere"]
+    paths = sorted((ROOT / "tee_sim").rglob("*.py"))
+    for path in sorted(paths, key=lambda path: order.index(part_of(path))):
         entries = [
             (name, text)
             for name, docstring in documented(ast.parse(path.read_text(encoding="utf-8")))
@@ -77,9 +99,13 @@ def collect() -> str:
         if not entries:
             continue
         where = path.relative_to(ROOT).as_posix()
-        page.append(f"## [`{where}`](../{where})\n")
+        if part_of(path) != title:
+            title = part_of(path)
+            page.append(f"## {title}\n")
+        page.append(f"### [`{where}`](../{where})\n")
         for name, text in entries:
             label = f"**`{name}`**: " if name else ""
+            text = text if name else text[0].upper() + text[1:]
             wrapped = textwrap.fill(
                 label + text,
                 98,

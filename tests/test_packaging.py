@@ -145,7 +145,8 @@ def test_wheel_ships_every_file_of_the_package(
     assert {file for file in names if file.startswith("tee_sim/")} == package_files()
     assert "tee_sim/py.typed" in names
     assert b"tee-sim=tee_sim.cli:main" in entry_points.replace(b" ", b"")
-    assert any(file.endswith("LICENSE") for file in names)
+    for notice in PROJECT["license-files"]:
+        assert any(file.endswith(f"/licenses/{notice}") for file in names), notice
 
 
 def test_sdist_ships_every_file_of_the_package(
@@ -156,4 +157,4 @@ def test_sdist_ships_every_file_of_the_package(
     with tarfile.open(fileobj=io.BytesIO((tmp_path / name).read_bytes())) as sdist:
         names = {file.partition("/")[2] for file in sdist.getnames()}
     assert package_files() <= names
-    assert {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml"} <= names
+    assert {*PROJECT["license-files"], "README.md", "CHANGELOG.md", "pyproject.toml"} <= names

@@ -27,16 +27,19 @@ def run(
     without: Collection[str] = (),
     variant: Variant | None = None,
 ) -> Outcome:
-    """One attack on one fresh platform; checks that the platform lacks are left out of ``without``.
+    """One attack on one fresh platform.
 
     Args:
         attack: what to run.
         tee: the platform's name.
-        without: names of checks to build it without.
+        without: names of checks to build it without; those that it lacks are left out. In an
+            attack on a Relying Party, these are what that one forgets.
         variant: one of the attack's; None takes the first.
     """
     variant = variant or attack.variants[0]
     there = {check.name for check in TEES[tee].checks}
+    if variant.omits is not None:
+        variant = replace(variant, omits=variant.omits.union(set(without) - there))
     host = Platform(tee, without=there.intersection(without), patch_level=variant.patch_level)
     return attack.run(host, variant)
 

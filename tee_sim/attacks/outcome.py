@@ -69,11 +69,13 @@ class Variant:
         name: what the matrix shows; empty if there is only one way.
         patch_level: of the platform, see `Platform`.
         stage: prepares another victim than the attack's own stage does; None for the latter.
+        omits: in attacks on a Relying Party, the checks that it forgets; None in all others.
     """
 
     name: str = ""
     patch_level: int = PATCH_LEVEL
     stage: Stage | None = None
+    omits: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,10 @@ class Attack:
         if self.only and host.tee.name not in self.only:
             nothing = f"there is nothing to attack on {host.tee.title}"
             return Outcome("not-applicable", nothing, variant=variant.name)
-        outcome = self(host, *(variant.stage or self.stage)(host))
+        arguments = (variant.stage or self.stage)(host)
+        if variant.omits is not None:
+            arguments += (variant.omits,)
+        outcome = self(host, *arguments)
         return replace(outcome, variant=variant.name)
 
     def __repr__(self) -> str:

@@ -45,6 +45,7 @@ class SimulatedIntel:
 
     Args:
         seed: what all private keys follow from; None draws them.
+        levels: the TCB levels before the first advisory, as `LEVELS`.
 
     Attributes:
         root_der: the root certificate, which a Verifier must be told to trust.
@@ -52,7 +53,9 @@ class SimulatedIntel:
     Simplified: an advisory concerns the platforms of every FMSPC; a real one names those affected.
     """
 
-    def __init__(self, seed: int | None = 0) -> None:
+    def __init__(
+        self, seed: int | None = 0, levels: Mapping[str, tuple[Level, ...]] = LEVELS
+    ) -> None:
         secret = secrets.token_bytes(32) if seed is None else f"simulated Intel {seed}".encode()
         root = Authority(secret, PROFILES["root"])
         below = {n: Authority(secret, p, root) for n, p in PROFILES.items() if n != "root"}
@@ -60,6 +63,7 @@ class SimulatedIntel:
         self.root_der = root.certificate.public_bytes(Encoding.DER)
         self._certified: dict[PCK, x509.Certificate] = {}
         self._advisories: list[Advisory] = []
+        self._first = levels
         self._revoked: dict[str, dict[int, int]] = {name: {} for name in PROFILES}
 
     def certify(self, pck_public_key: bytes, **platform: Any) -> str:
@@ -234,7 +238,7 @@ class SimulatedIntel:
         )
 
     def _levels(self, subject: str, number: int) -> tuple[Level, ...]:
-        levels = LEVELS[subject]
+        levels = self._first[subject]
         for advisory in self._advisories[: number - FIRST_NUMBER]:
             levels = advisory.applied(levels) if advisory.subject == subject else levels
         return levels

@@ -58,6 +58,8 @@ RULES: Final[Mapping[str, Rule]] = {
     "TCB.LEVEL": (ReferenceValueMismatch, "A platform that Intel does not know."),
     "TCB.NOT_REVOKED": (Revoked, "Whatever a platform on this level signs may be forged."),
     "EVIDENCE.CUSTOM_CLAIMS": (BadSignature, "Anybody adds claims that the report does not hold."),
+    "EVIDENCE.NONCE": (NonceMismatch, "Evidence of yesterday tells nothing about today."),
+    "EVIDENCE.CHANNEL": (NonceMismatch, "Whoever relays genuine evidence gets what it was for."),
 
     "POLICY.TCB_STATUS": (TCBOutOfDate, "On a vulnerable platform, attackers sign reports."),
     "POLICY.ADVISORIES": (TCBOutOfDate, "Each advisory is a published attack."),

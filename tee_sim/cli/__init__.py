@@ -84,7 +84,9 @@ app = typer.Typer(
         "matrix --platform sgx-tme --without PRM.ABORT_PAGE",
         "checks",
         "measure vault",
+        "run hello --platform vbs",
         "run vault make_secret 1234 --platform sgx-mee",
+        "attest attested --nonce 00112233 --out evidence",
         "verify quote.bin --collateral collateral.json --at 1752919277",
     ),
 )

@@ -46,6 +46,7 @@ def serve(
     simulated Intel endorses, and its collateral is served too. Ctrl-C ends it.
     """
     directory = Path(out or mkdtemp(prefix="tee-sim-"))
+    directory.mkdir(parents=True, exist_ok=True)
     try:
         from tee_sim.services.maa_http import serving
         from tee_sim.services.pcs import create_app

@@ -29,6 +29,7 @@ from tee_sim.monitors.sgx import (
     exiting,
     launching,
     paging,
+    stale,
     tracking,
 )
 from tee_sim.monitors.sgx import checks as rules
@@ -73,6 +74,7 @@ class SGXDriver:
         self.emodt = partial(dynamic.emodt, sgx)
         self.edbgrd = partial(debugging.edbgrd, sgx)
         self.edbgwr = partial(debugging.edbgwr, sgx)
+        self.sample = partial(stale.sample, sgx)  # no leaf: a flaw, until it is patched
         # Executed with the registers of a logical processor as they stand:
         self.eenter = partial(entering.eenter, sgx)
         self.eresume = partial(entering.eenter, sgx, resume=True)

@@ -16,6 +16,7 @@ from tee_sim.view.scene_funnel import Stage, funnel
 from tee_sim.view.scene_memory import memory_map
 from tee_sim.view.scene_records import Group, record_strip
 from tee_sim.view.scene_screens import two_screens
+from tee_sim.view.scene_sequence import sequence
 from tee_sim.view.scene_trust import chain_of_trust
 from tee_sim.view.scene_walk import page_walk
 from tee_sim.view.towers import towers
@@ -45,6 +46,7 @@ __all__ = [
     "record_strip",
     "seal",
     "secret_house",
+    "sequence",
     "towers",
     "two_screens",
 ]

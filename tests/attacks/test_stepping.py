@@ -12,6 +12,7 @@ from tee_sim import Platform, attacks
 from tee_sim.attacks.exception_reentry import forge
 from tee_sim.attacks.single_step import WRONG, chosen_lock, minding_lock, steps
 from tee_sim.errors import EnclaveLost, UsageError
+from tee_sim.sdk import guards
 from tee_sim.sdk.image import load_program
 
 
@@ -53,7 +54,7 @@ def test_a_lock_that_minds_puts_up_with_a_few_interruptions_of_each_call() -> No
 
 
 def careless(host: Platform, **changes: Any) -> Any:
-    program = load_program("strongbox", "sgx", guarded={"RUNTIME.OUTSIDE"})
+    program = load_program("strongbox", "sgx", guarded=guards.ALL - {"RUNTIME.REENTRY"})
     return host.create_enclave(replace(program, **changes))
 
 

@@ -60,7 +60,7 @@ def test_no_evidence_serves_twice_and_none_without_a_challenge() -> None:
     evidence = evidence_of(here.attested, owner.challenge())
     owner.release(evidence, SECRET)
     for replayed in (evidence, evidence_of(here.attested, bytes(32))):
-        with pytest.raises(NonceMismatch, match="no open challenge"):
+        with pytest.raises(NonceMismatch, match="an open challenge"):
             owner.release(replayed, SECRET)
 
 

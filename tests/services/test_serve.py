@@ -48,7 +48,7 @@ def test_an_enclave_s_own_evidence_gets_a_token(tmp_path: Path) -> None:
     QuotingService(host, intel)
     enclave = host.create_enclave("attested")
     evidence, held = unwrap(evidence_of(enclave, b"nonce"))
-    with serving(f"--out={tmp_path}") as found:
+    with serving(f"--out={tmp_path / 'made' / 'here'}") as found:
         url, ca = found["attestation service"], found["trust its CA"]
         client = AttestationClient(url, Login(), connection_verify=ca)
         result, _ = client.attest_sgx_enclave(evidence, runtime_data=held)
@@ -94,9 +94,9 @@ def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
         other.bind(("127.0.0.1", 0))
         port = other.getsockname()[1]
         assert "cannot be had" in refused("--out", str(tmp_path), "--port", str(port))
-    assert "No such file" in refused("--out", str(tmp_path / "missing"))
     assert "No such file" in refused("--isolated", str(tmp_path / "missing"))
     (tmp_path / "empty").touch()
+    assert "File exists" in refused("--out", str(tmp_path / "empty"))
     assert "--isolated" in refused("--isolated", str(tmp_path / "empty"))
     assert "no JSON" in refused("--collateral", str(tmp_path / "empty"))
     assert "65535" in refused("--port", "65536")

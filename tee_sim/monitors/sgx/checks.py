@@ -146,6 +146,13 @@ AEX_NOTIFY = Check(
     SDM + '"ERESUME - Re-Enters an Enclave": AEX notification',
     since=1,
 )
+BUFFERS_CLEARED = Check(
+    "BUFFERS.CLEARED",
+    "Leaving an enclave clears the processor's buffers",
+    "The host samples what the quoting enclave left on the die, and has its key.",
+    "Intel SA-00329 (CVE-2020-0549), SA-00657 (CVE-2022-21233)",
+    since=1,
+)
 EENTER_PT_TCS = Check(
     "EENTER.PT_TCS",
     "Entry only through a thread control structure",
