@@ -65,7 +65,12 @@ def published_values(patch_level: int = PATCH_LEVEL, **more: Any) -> ReferenceVa
     Args:
         patch_level: of the machines that are meant.
         more: what else the Relying Party wants to see, as `ReferenceValues` takes it.
+
+    Raises:
+        UsageError: there is no such patch level.
     """
+    if patch_level not in range(PATCH_LEVEL + 1):
+        raise UsageError(f"patch level {patch_level!r}: the newest is {PATCH_LEVEL}")
     good = boot_components(1 + patch_level)
     measurements = {each.name: [sha256(each.image).digest()] for each in good}
     updated = (each for each in good if each.name in (HYPERVISOR, SECURE_KERNEL))

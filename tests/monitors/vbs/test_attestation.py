@@ -77,6 +77,8 @@ def test_an_outdated_machine_is_known_to_who_accepts_it() -> None:
     names = {"hvix64.exe": 1, "securekernel.exe": 1}
     assert published_values(0).minimum_svns == names
     assert published_values(0).measurements != published_values().measurements
+    with pytest.raises(UsageError, match="patch level 2"):
+        published_values(2)
 
 
 def test_two_boots_and_two_seeds_have_their_own_evidence() -> None:
