@@ -68,9 +68,10 @@ class TPM:
             pcrs: which PCRs.
 
         Raises:
-            UsageError: the nonce is too long, or there is no such PCR.
+            UsageError: the nonce is too long or not bytes, or there is no such PCR.
         """
-        if len(nonce) > MAX_NONCE or not set(pcrs) <= set(range(PCR_COUNT)):
+        fits = isinstance(nonce, bytes) and len(nonce) <= MAX_NONCE
+        if not fits or not set(pcrs) <= set(range(PCR_COUNT)):
             raise UsageError(f"quote PCRs of 0-23 with a nonce of at most {MAX_NONCE} bytes")
         self._clock += 1
         chosen = tuple(sorted(set(pcrs)))
