@@ -331,14 +331,17 @@ class Struct:
 def table(title: str, rows: Iterable[Row]) -> str:
     """Rows as HTML, under a title."""
     names = ("Offset", "Size", "Field", "Value", "Meaning")
-    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    left = "text-align:left"
+    head = "".join(f'<th scope="col" style="{left}">{name}</th>' for name in names)
     body = ""
     for row in rows:
         text = escape(show(row.value, 64))
-        wraps = " style='text-align:left;overflow-wrap:anywhere'" if len(text) > 64 else ""
+        wraps = ";overflow-wrap:anywhere" if len(text) > 64 else ""
         body += (
-            f'<tr><td>{row.offset:#x}</td><td>{row.size}</td><th scope="row">{row.name}</th>'
-            f"<td{wraps}><code>{text}</code></td><td>{escape(row.meaning)}</td></tr>"
+            f'<tr><td style="{left}">{row.offset:#x}</td><td style="{left}">{row.size}</td>'
+            f'<th scope="row" style="{left}">{row.name}</th>'
+            f'<td style="{left}{wraps}"><code>{text}</code></td>'
+            f'<td style="{left}">{escape(row.meaning)}</td></tr>'
         )
     return (
         f"<table><caption>{escape(title)}</caption>"
