@@ -98,7 +98,13 @@ Bits = Iterable[int | bool | str | None]
 
 
 def bitmap(
-    bits: Bits, width: int, title: str = "Recovered bitmap", *, truth: Bits | None = None
+    bits: Bits,
+    width: int,
+    title: str = "Recovered bitmap",
+    *,
+    truth: Bits | None = None,
+    heading: str = "Recovered",
+    words: str = "",
 ) -> Picture:
     """Draw bits as black (1) and white (0) cells, beside the true bitmap if it is given.
 
@@ -107,6 +113,8 @@ def bitmap(
         width: cells in a row.
         title: shown above the drawing.
         truth: the true bits; wrong cells are then crossed out and counted.
+        heading: shown right above the cells.
+        words: shown below the cells; else the number of bits.
 
     Raises:
         UsageError: no bits, or the true bitmap has another length.
@@ -120,8 +128,8 @@ def bitmap(
     canvas = Canvas()
     pairs = enumerate(zip(cells, real or cells, strict=True))
     wrong = {i for i, (cell, true) in pairs if cell is not None and cell != true}
-    bottom = _grid(canvas, 14, "Recovered", cells, width, wrong)
-    words = f"{len(cells)} bits"
+    bottom = _grid(canvas, 14, heading, cells, width, wrong)
+    words = words or f"{len(cells)} bits"
     if real is not None:
         _grid(canvas, 464, "True", real, width, set())
         unknown = sum(cell is None for cell in cells)
