@@ -34,7 +34,8 @@ class Link(NamedTuple):
 # fmt: off
 CHAINS = {
     "QE_REPORT.SIGNATURE": (
-        Link("Root CA of Intel", "PCK.CERTIFICATES PCK.ROOT", "the Verifier's choice", "PCK.ROOT"),
+        Link("Root CA, whose SHA-256 is", "PCK.CERTIFICATES PCK.ROOT",
+             "the Verifier's choice", "PCK.ROOT"),
         Link("The platform's key (PCK), and the CAs above it", "PCK.CHAIN PCK.FORMAT",
              "each signs the next one's certificate", "PCK.CHAIN"),
         Link("Report of the quoting enclave, whose signer is", "QE_REPORT.[!K]*",
@@ -87,7 +88,8 @@ def chain_of_trust(result: AttestationResult, title: str = "The chain of trust")
     for link, whole, words in _judged(links, result):
         trusted = trusted and whole is True
         ink, dash = (c.INK, "") if trusted else (c.SOFT_INK, "4 4")
-        which = show(result.claims.get(link.which) or found.get(link.which, ""))
+        which = result.claims.get(link.which) or found.get(link.which, "")
+        which = show(which.removesuffix(bytes(32)) if isinstance(which, bytes) else which)
         _arrow(canvas, y, f"{link.how}: {words}", whole)
         fill = c.WHITE if trusted else c.PALE
         canvas.rect(8, y + 42, 560, 50, radius=6, thick=1 + trusted, dash=dash, fill=fill)
