@@ -16,7 +16,7 @@ KINDS = {
     "adversary": ("Adversary", "#a84300", "dashed", "⚔"),
     "prediction": ("Prediction", "#0072b2", "dotted", "?"),
     "exercise": ("Exercise", "#00694d", "solid", "✎"),
-    "note": ("Note", "#4d4d4d", "double", "i"),
+    "note": ("Note", "#4d4d4d", "double", "☞"),
     "check": ("Check", "#0072b2", "solid", "■"),
 }
 

@@ -97,11 +97,11 @@ def chain_of_trust(result: AttestationResult, title: str = "The chain of trust")
         canvas.text(22, y + 80, which, size=12, mono=True, room=530, fill=ink)
         said.append(f"{link.name}: {link.how}, {words}")
         y += 92
-    canvas.text(610, 36, "What is thought of its members", size=13, fill=c.SOFT_INK)
+    canvas.text(590, 36, "What is thought of its members", size=13, fill=c.SOFT_INK)
     for i, (link, whole, words) in enumerate(_judged(BESIDE, result)):
-        _sign(canvas, 618, 62 + 58 * i, whole)
-        canvas.text(636, 67 + 58 * i, link.name, bold=True, room=250)
-        canvas.text(636, 85 + 58 * i, words, size=12, fill=_LOOKS[whole][0], room=250)
+        _sign(canvas, 598, 62 + 58 * i, whole)
+        canvas.text(614, 67 + 58 * i, link.name, bold=True, room=280)
+        canvas.text(614, 85 + 58 * i, words, size=12, fill=_LOOKS[whole][0], room=280)
         said.append(f"beside it, {link.name}: {words}")
     return Picture(Frame(canvas.svg(y + 8), "", "; ".join(said) + "."), title)
 
