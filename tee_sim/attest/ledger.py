@@ -25,10 +25,19 @@ class Ledger:
         self._rule_of = rule_of
         self.checks: list[AppraisalCheck] = []
 
-    def note(self, name: str, passed: bool | None, expected: object, found: object) -> None:
-        """Add a check whose outcome is known."""
-        error, why = self._rule_of(name)
-        self.checks.append(AppraisalCheck(name, passed, show(expected), show(found), why, error))
+    def note(
+        self,
+        name: str,
+        passed: bool | None,
+        expected: object,
+        found: object,
+        error: type[AttestationError] | None = None,
+    ) -> None:
+        """Add a check whose outcome is known; ``error`` is for a failure of a special kind."""
+        usual, why = self._rule_of(name)
+        self.checks.append(
+            AppraisalCheck(name, passed, show(expected), show(found), why, error or usual)
+        )
 
     def test(self, name: str, expected: str, find: Piece[tuple[bool, object]]) -> None:
         """Add a check: ``find`` says whether it passed, and what was found."""
@@ -43,7 +52,8 @@ class Ledger:
         """Add a check that two values are equal."""
         values = [known(expected), known(found)]
         passed = values[0] == values[1] if None not in values else None
-        self.note(name, passed, *("unknown" if v is None else v for v in values))
+        shown = ["unknown" if value is None else value for value in values]
+        self.note(name, passed, shown[0], shown[1])
 
     def piece(self, name: str, expected: str, load: Piece[T]) -> Piece[T]:
         """Add a check that something can be had, for which ``load`` raises a typed error if not."""

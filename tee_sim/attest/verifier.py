@@ -32,7 +32,7 @@ from tee_sim.attest.ledger import Ledger, Piece, known
 from tee_sim.attest.pck import PCK
 from tee_sim.attest.results import AttestationResult
 from tee_sim.attest.tcb import EnclaveIdentity, Level, TCBInfo
-from tee_sim.errors import NotChecked, UsageError
+from tee_sim.errors import NotChecked, NotYetValid, UsageError
 
 INTEL_ROOT_SHA256: Final = bytes.fromhex(
     "44A0196B2B99F889B8E149E95B807A350E7424964399E885A7CBB8CCFAB674D3"
@@ -133,7 +133,8 @@ class _Verification(Ledger):
         self.test("QUOTE.SIGNATURE", "by the attestation key", self._quote_signature)
         verdict = self._tcb(pck, info, level, body)
         status, levels = known(verdict) or ("", ())
-        claims = claims_of(known(body), known(pck), known(info), status, levels, windows)
+        said = known(info), known(identity)
+        claims = claims_of(known(body), known(pck), said, status, levels, windows)
         advisories = sorted({name for level in levels for name in level.advisories})
         return AttestationResult(status, tuple(advisories), tuple(self.checks), claims)
 
@@ -197,7 +198,8 @@ class _Verification(Ledger):
             shown = wrong or sorted(here, key=lambda window: window.end)[:1]
             text = "; ".join(f"{w.what}: {_date(w.start)} to {_date(w.end)}" for w in shown)
             passed = False if wrong else None if None in found else True
-            self.note(name, passed, f"valid at {_date(self.at)}", text or "unknown")
+            error = NotYetValid if any(self.at < window.start for window in here) else None
+            self.note(name, passed, f"valid at {_date(self.at)}", text or "unknown", error)
             windows += here
         return windows
 
