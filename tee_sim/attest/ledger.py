@@ -8,11 +8,13 @@ for it as *not checked*. So each check is written as if all that it needs were t
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TypeAlias, TypeVar
 
+from tee_sim.attest.chains import Window
 from tee_sim.attest.results import AppraisalCheck
 from tee_sim.attest.rules import Rule, rule_of
-from tee_sim.errors import AttestationError, LayoutError, NotChecked
+from tee_sim.errors import AttestationError, LayoutError, NotChecked, NotYetValid
 
 T = TypeVar("T")
 Piece: TypeAlias = Callable[[], T]
@@ -55,6 +57,18 @@ class Ledger:
         shown = ["unknown" if value is None else value for value in values]
         self.note(name, passed, shown[0], shown[1])
 
+    def current(self, name: str, at: int, pieces: list[Piece[list[Window]]]) -> list[Window]:
+        """Add a check that everything is valid at a time; those windows that are known."""
+        found = [known(piece) for piece in pieces]
+        windows = [window for each in found for window in each or ()]
+        wrong = [each for each in windows if not each.start <= at <= each.end]
+        shown = wrong or sorted(windows, key=lambda window: window.end)[:1]
+        text = "; ".join(f"{w.what}: {_date(w.start)} to {_date(w.end)}" for w in shown)
+        passed = False if wrong else None if None in found else True
+        error = NotYetValid if any(at < window.start for window in wrong) else None
+        self.note(name, passed, f"valid at {_date(at)}", text or "unknown", error)
+        return windows
+
     def piece(self, name: str, expected: str, load: Piece[T]) -> Piece[T]:
         """Add a check that something can be had, for which ``load`` raises a typed error if not."""
         try:
@@ -73,6 +87,14 @@ class Ledger:
 
 def _verdict(error: Exception) -> bool | None:
     return None if isinstance(error, NotChecked) else False
+
+
+def _date(seconds: float) -> str:
+    """A time for people; Unix seconds where the calendar ends."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return str(seconds)
 
 
 def known(piece: Piece[T]) -> T | None:

@@ -164,13 +164,8 @@ def _key(
         broken = broken_link(chain(), (name, ROOT_NAME))
         return not broken, broken or "it is"
 
-    def current() -> tuple[bool, str]:
-        windows = [each.window for each in chain()]
-        texts = (f"{each.what}: {each.start:.0f} to {each.end:.0f}" for each in windows)
-        return all(each.start <= at <= each.end for each in windows), "; ".join(texts)
-
     ledger.test(f"{who}.CHAIN", f"{name}, issued by the root", issued)
-    ledger.test(f"{who}.CURRENT", f"valid at {at} (Unix seconds)", current)
+    ledger.current(f"{who}.CURRENT", at, [lambda: [each.window for each in chain()]])
     return lambda: chain()[0].key
 
 

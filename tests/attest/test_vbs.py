@@ -29,7 +29,7 @@ from tee_sim.attest import vbs
 from tee_sim.attest.results import AttestationResult
 from tee_sim.attest.tpm_endorser import NOT_AFTER, NOT_BEFORE, TPMVendor
 from tee_sim.attest.vbs import ReferenceValues, verify_vbs
-from tee_sim.errors import Expired, LayoutError, UntrustedChain, UsageError
+from tee_sim.errors import Expired, LayoutError, NotYetValid, UntrustedChain, UsageError
 from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.measured_boot import Component, idks, measured_boot, sign_statement
 from tee_sim.machine.tpm import TPM
@@ -331,6 +331,8 @@ def test_keys_of_the_log_that_are_none_are_refused_by_a_result() -> None:
 def test_require_raises_the_error_of_the_first_failed_check() -> None:
     with pytest.raises(Expired, match=r"AK\.CURRENT"):
         verify(at=NOT_AFTER + 1).require()
+    with pytest.raises(NotYetValid, match=r"AK\.CURRENT"):
+        verify(at=NOT_BEFORE - 1).require()
     with pytest.raises(UntrustedChain, match=r"AK\.CHAIN"):
         verify(root=TPMVendor(1).root_der).require()
 
