@@ -78,6 +78,10 @@ class Fields:
             raise self.wrong(name, f"is not {size or 'whole'} bytes in hexadecimal")
         return bytes.fromhex(value)
 
+    def hexes(self, name: str, size: int) -> list[bytes]:
+        """An array of byte strings of that size."""
+        return [Fields({name: each}, self._what).hex(name, size) for each in self.array(name)]
+
     def date(self, name: str) -> int:
         """A time as Intel writes it, ``2025-06-19T10:56:11Z``, in Unix seconds."""
         value = self._get(name, str)

@@ -8,11 +8,13 @@ for it as *not checked*. So each check is written as if all that it needs were t
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import TypeAlias, TypeVar
 
 from tee_sim.attest.chains import Window
-from tee_sim.attest.results import AppraisalCheck
+from tee_sim.attest.results import AppraisalCheck, AttestationResult
 from tee_sim.attest.rules import Rule, rule_of
 from tee_sim.errors import AttestationError, LayoutError, NotChecked, NotYetValid
 
@@ -83,6 +85,16 @@ class Ledger:
             raise NotChecked(f"unknown, because of {name}")
 
         return missing
+
+
+def with_custom_claims(result: AttestationResult, custom: bytes) -> AttestationResult:
+    """A result for evidence with custom claims beside it, which the report data must confirm."""
+    if not custom:
+        return result
+    ledger, found = Ledger(), result.claims.get("report_data", b"")[:32]
+    ledger.same("EVIDENCE.CUSTOM_CLAIMS", lambda: sha256(custom).digest(), lambda: found)
+    claims = {**result.claims, "custom_claims_buffer": custom}
+    return replace(result, checks=(*result.checks, *ledger.checks), claims=claims)
 
 
 def _verdict(error: Exception) -> bool | None:

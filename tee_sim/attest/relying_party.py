@@ -10,6 +10,10 @@
 
 The host carries all of it. A nonce that was used stops yesterday's evidence; a key that is part of
 the evidence stops the man in the middle who offers his own.
+
+Simplified: the enclave does not ask who sends. The host can encrypt a secret of its own to the
+enclave's public key, or deliver an earlier message again; where that matters, the Relying Party has
+to sign, with a key that is part of the enclave's measurement. A challenge stays open until used.
 """
 
 from __future__ import annotations
@@ -23,7 +27,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from tee_sim.attest.certificates import derive_key, public_bytes, public_key
+from tee_sim.attest.certificates import derive_key, public_bytes
+from tee_sim.attest.chains import raw_key
 from tee_sim.attest.results import AttestationResult
 from tee_sim.errors import NonceMismatch
 
@@ -69,7 +74,7 @@ class RelyingParty:
             AttestationError: the evidence does not convince.
             NonceMismatch: it does not answer a challenge of this Relying Party, or not for the
                 first time.
-            LayoutError: the bytes are no evidence.
+            LayoutError: the bytes are no evidence, or what it binds is no public key.
         """
         result = self._appraise(evidence).require()
         claims: bytes = result.claims.get("custom_claims_buffer", b"")
@@ -90,10 +95,10 @@ def encrypt(secret: bytes, recipient: bytes, sender: ec.EllipticCurvePrivateKey)
         sender: a key for this one message.
 
     Raises:
-        UsageError: the recipient's key is none.
+        LayoutError: the recipient's key is none.
     """
     head = public_bytes(sender.public_key())
-    shared = sender.exchange(ec.ECDH(), public_key(recipient))
+    shared = sender.exchange(ec.ECDH(), raw_key(recipient))
     key = HKDF(SHA256(), 16, salt=None, info=PURPOSE + head + recipient).derive(shared)
     sealed = AESGCM(key).encrypt(bytes(12), secret, None)
     return head + sealed[-TAG_SIZE:] + sealed[:-TAG_SIZE]

@@ -15,7 +15,6 @@ intel/SGXDataCenterAttestationPrimitives, ``QuoteVerification/QvE/Enclave/qve.cp
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from typing import Final, TypeAlias, TypeVar
@@ -27,7 +26,7 @@ from tee_sim.attest import chains, tcb
 from tee_sim.attest.chains import CRL, Certificate, Window, not_on, verify
 from tee_sim.attest.claims import claims_of
 from tee_sim.attest.collateral import Collateral
-from tee_sim.attest.ledger import Ledger, Piece, known
+from tee_sim.attest.ledger import Ledger, Piece, known, with_custom_claims
 from tee_sim.attest.pck import PCK
 from tee_sim.attest.results import AttestationResult
 from tee_sim.attest.tcb import EnclaveIdentity, Level, TCBInfo
@@ -79,13 +78,7 @@ def verify_evidence(
     the claim ``custom_claims_buffer``.
     """
     quote, custom = unwrap(evidence)
-    result = verify_quote(quote, collateral, root=root, at=at)
-    if not custom:
-        return result
-    ledger, found = Ledger(), result.claims.get("report_data", b"")[:32]
-    ledger.same("EVIDENCE.CUSTOM_CLAIMS", lambda: sha256(custom).digest(), lambda: found)
-    claims = {**result.claims, "custom_claims_buffer": custom}
-    return replace(result, checks=(*result.checks, *ledger.checks), claims=claims)
+    return with_custom_claims(verify_quote(quote, collateral, root=root, at=at), custom)
 
 
 class _Verification(Ledger):
