@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tee_sim.cli.files import read_file
-from tee_sim.errors import LayoutError, UsageError
+from tee_sim.errors import LayoutError, ServiceError, UsageError
 
 if TYPE_CHECKING:
     from tee_sim.attest.intel import SimulatedIntel
@@ -45,7 +45,10 @@ def serve(
     Clients have to trust the CA in ca.pem, which is new each time. Without --collateral, the
     simulated Intel endorses, and its collateral is served too. Ctrl-C ends it.
     """
+    if root is not None and collateral is None:
+        raise UsageError("--root is the root of --collateral; the simulated Intel has its own")
     directory = Path(out or mkdtemp(prefix="tee-sim-"))
+    directory.mkdir(parents=True, exist_ok=True)
     try:
         from tee_sim.services.maa_http import serving
         from tee_sim.services.pcs import create_app
@@ -82,6 +85,7 @@ def _service(
     from tee_sim.services.appraiser import quote_appraiser, simulated_collateral
     from tee_sim.services.local_ca import new_signer
     from tee_sim.services.maa import AttestationService
+    from tee_sim.services.tokens import certificate_of, jwk
 
     intel = SimulatedIntel()
     for tee in MODELS:
@@ -93,7 +97,9 @@ def _service(
         appraise = quote_appraiser(lambda *_: endorsed, trusted)
     try:
         signers = [load_pem_x509_certificate(read_file(name)) for name in isolated]
-    except ValueError as error:
+        for signer in signers:
+            certificate_of(jwk(signer))  # whoever has another key could never sign a policy
+    except (ValueError, ServiceError) as error:
         raise LayoutError(f"--isolated: {error}") from None
     service = AttestationService(appraise, issuer="", signer=new_signer(), management=signers)
     return service, intel
