@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,75 +51,67 @@ def verify(
 
     Exit status: 0 accepted, 1 refused, 2 unusable input.
     """
+    from tee_sim.abi.tpm import BootEvidence
     from tee_sim.abi.vbs import is_vbs
     from tee_sim.attest.chains import load_root
+    from tee_sim.attest.collateral import Collateral
     from tee_sim.attest.policy import Policy, appraise
+    from tee_sim.attest.vbs import ReferenceValues, verify_vbs_evidence
+    from tee_sim.attest.verifier import verify_evidence
 
     data = read_file(evidence)
     trusted = load_root(read_file(root)) if root is not None else None
     demands = Policy.parse(read_file(policy)) if policy is not None else None
+    of_boot = {"boot": boot, "reference": reference, "nonce": nonce}
     if is_vbs(data):
-        result = _of_vbs(data, trusted, boot, reference, nonce, at)
+        _need("a report of VBS", {"root": root, **of_boot}, {"collateral": collateral})
+        result = verify_vbs_evidence(
+            data,
+            BootEvidence.unpack(read_file(boot or "")),
+            root=trusted or b"",
+            nonce=from_hex("--nonce", nonce or ""),
+            at=at,
+            reference=ReferenceValues.from_json(read_file(reference or "")),
+        )
     else:
-        result = _of_quote(data, trusted, collateral, at)
+        _need("a quote", {"collateral": collateral}, of_boot)
+        endorsements = Collateral.from_json(read_file(collateral or ""))
+        result = verify_evidence(data, endorsements, root=trusted, at=at)
     if demands is not None:
         result = appraise(result, demands)
     if as_json:
         print_json(result.to_json())
     else:
-        verdict = "accepted" if result.accepted else "REFUSED"
-        about = ", ".join((result.status or "no TCB status", *result.advisories))
-        print_cells(
-            [Cell(verdict, STYLES["passed" if result.accepted else "failed"]), Cell(": " + about)]
-        )
-        print_table(
-            "Checks" if policy else "Checks (no policy was applied)",
-            ["check", "result", "expected", "found", "why it matters"],
-            [
-                [
-                    Cell(check.name, "bold"),
-                    Cell(check.outcome, STYLES[check.outcome]),
-                    *map(Cell, (check.expected, check.found, check.why)),
-                ]
-                for check in result.checks
-            ],
-        )
+        _print(result, "Checks" if policy else "Checks (no policy was applied)")
     if not result.accepted:
         raise typer.Exit(1)
 
 
-def _of_quote(
-    data: bytes, root: bytes | None, collateral: str | None, at: int
-) -> AttestationResult:
-    from tee_sim.attest.collateral import Collateral
-    from tee_sim.attest.verifier import verify_evidence
-
-    if collateral is None:
-        raise UsageError("to verify a quote, give its --collateral")
-    endorsements = Collateral.from_json(read_file(collateral))
-    return verify_evidence(data, endorsements, root=root, at=at)
-
-
-def _of_vbs(
-    data: bytes,
-    root: bytes | None,
-    boot: str | None,
-    reference: str | None,
-    nonce: str | None,
-    at: int,
-) -> AttestationResult:
-    from tee_sim.abi.tpm import BootEvidence
-    from tee_sim.attest.vbs import ReferenceValues, verify_vbs_evidence
-
-    given = {"root": root, "boot": boot, "reference": reference, "nonce": nonce}
-    missing = ", ".join(f"--{name}" for name, value in given.items() if value is None)
-    if root is None or boot is None or reference is None or nonce is None:
-        raise UsageError(f"to verify a report of VBS, give {missing}, too")
-    return verify_vbs_evidence(
-        data,
-        BootEvidence.unpack(read_file(boot)),
-        root=root,
-        nonce=from_hex("--nonce", nonce),
-        at=at,
-        reference=ReferenceValues.from_json(read_file(reference)),
+def _print(result: AttestationResult, title: str) -> None:
+    verdict = "accepted" if result.accepted else "REFUSED"
+    about = ", ".join((result.status or "no TCB status", *result.advisories))
+    print_cells(
+        [Cell(verdict, STYLES["passed" if result.accepted else "failed"]), Cell(": " + about)]
     )
+    print_table(
+        title,
+        ["check", "result", "expected", "found", "why it matters"],
+        [
+            [
+                Cell(check.name, "bold"),
+                Cell(check.outcome, STYLES[check.outcome]),
+                *map(Cell, (check.expected, check.found, check.why)),
+            ]
+            for check in result.checks
+        ],
+    )
+
+
+def _need(what: str, wanted: Mapping[str, object], unwanted: Mapping[str, object]) -> None:
+    """Refuse to go on without an option that is needed, or with one that nothing would look at."""
+    missing = ", ".join(f"--{name}" for name, value in wanted.items() if value is None)
+    if missing:
+        raise UsageError(f"to verify {what}, give {missing}, too")
+    useless = ", ".join(f"--{name}" for name, value in unwanted.items() if value is not None)
+    if useless:
+        raise UsageError(f"nothing in {what} is compared with {useless}; see --policy")

@@ -111,7 +111,14 @@ def test_what_is_missing_for_vbs_is_named(on_vbs: tuple[Path, Path], tmp_path: P
     assert verify_vbs(on_vbs[0], "--nonce", "0")[0] == 2
     attest(tmp_path)
     status, said = run("verify", tmp_path / "evidence.bin", "--at", AT)
-    assert (status, "give its --collateral" in said) == (2, True)
+    assert (status, "give --collateral" in said) == (2, True)
+    # What would not be looked at is no reassurance.
+    collateral = tmp_path / "collateral.json"
+    quote = ("verify", tmp_path / "evidence.bin", "--at", AT, "--collateral", collateral)
+    status, said = run(*quote, "--nonce", "ff")
+    assert (status, "is compared with --nonce" in said) == (2, True)
+    status, said = verify_vbs(on_vbs[0], collateral=collateral)
+    assert (status, "is compared with --collateral" in said) == (2, True)
 
 
 @pytest.mark.parametrize(
