@@ -62,7 +62,7 @@ def serve(
         typer.echo(f"attestation service: {service.issuer}")
         if ca:
             typer.echo(f"trust its CA: {ca.resolve()}")
-        if collateral is None:
+        if intel is not None:
             pcs = running(create_app(intel, lambda: int(time.time())), port=pcs_port)
             typer.echo(f"collateral service: {stack.enter_context(pcs)}")
             (directory / "root.der").write_bytes(intel.root_der)
@@ -73,7 +73,7 @@ def serve(
 
 def _service(
     isolated: list[str], collateral: str | None, root: str | None
-) -> tuple[AttestationService, SimulatedIntel]:
+) -> tuple[AttestationService, SimulatedIntel | None]:
     """The service, and the simulated Intel that endorses where no collateral is given."""
     from cryptography.x509 import load_pem_x509_certificate
 
@@ -87,14 +87,15 @@ def _service(
     from tee_sim.services.maa import AttestationService
     from tee_sim.services.tokens import certificate_of, jwk
 
-    intel = SimulatedIntel()
-    for tee in MODELS:
-        manufacture(Platform(tee), intel)  # from now on Intel endorses all processors of its kind
-    appraise = quote_appraiser(simulated_collateral(intel), intel.root_der)
     if collateral is not None:
-        endorsed = Collateral.from_json(read_file(collateral))
+        intel, endorsed = None, Collateral.from_json(read_file(collateral))
         trusted = load_root(read_file(root)) if root is not None else None
         appraise = quote_appraiser(lambda *_: endorsed, trusted)
+    else:
+        intel = SimulatedIntel()
+        for tee in MODELS:
+            manufacture(Platform(tee), intel)  # from now on Intel endorses all of its kind
+        appraise = quote_appraiser(simulated_collateral(intel), intel.root_der)
     try:
         signers = [load_pem_x509_certificate(read_file(name)) for name in isolated]
         for signer in signers:

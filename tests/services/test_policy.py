@@ -115,13 +115,13 @@ def test_authorization_wants_a_permit_and_no_deny(rules: str, error: str | None)
 
 
 def test_a_long_policy_costs_no_more_than_its_length() -> None:
-    """A hundred claims, each compared with a hundred others, four thousand times: 12 s once."""
+    """A hundred claims, each compared with a hundred others, a thousand times: 3 s once."""
     claims = [Claim(f"x{n}", n) for n in range(MAX_CLAIMS - 3)]
-    tests = ",".join(["value<=c.value"] * 4300)
+    tests = ",".join(["value<=c.value"] * 1000)
     parsed = parse_policy(policy(authorization=f"c:[value>=0] && [{tests}] => permit();"))
     start = time.process_time()
     assert parsed.evaluate(claims).claims == []
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 1
 
 
 MADE = "AttestationPolicy"
