@@ -30,6 +30,7 @@ from tee_sim.errors import VBSError
 from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.measured_boot import Component, idks, measured_boot
 from tee_sim.machine.memory import AddressSpace, FrameAllocator
+from tee_sim.machine.paging import ADDRESS_MASK
 from tee_sim.machine.tpm import TPM
 from tee_sim.monitors.vbs import checks as rules
 from tee_sim.monitors.vbs.enclave import Enclave, ImageSignature, State, Thread
@@ -114,10 +115,15 @@ class SecureKernel:
         hypervisor.on_reset.append(self.boot)
 
     def boot(self) -> None:
-        """Measured boot; then the secure kernel takes its memory, and there are no enclaves."""
+        """Measured boot; then the secure kernel takes its memory, and there are no enclaves.
+
+        Handles from before lead nowhere: their page tables are ordinary pages again.
+        """
         key = self.signing_key.public_key()
         self.event_log = measured_boot(self.tpm, self._components, key)
         self.frames = FrameAllocator(self._memory, "the secure kernel's memory")
+        for enclave in self.enclaves:
+            enclave.state = State.DELETED
         self.enclaves.clear()
         self._protect(self._memory[::PAGE], 0)
 
@@ -170,8 +176,8 @@ class SecureKernel:
         no list of vulnerable ones (SK.REVOKED_IMAGE).
 
         # Transition
-        The pages are closed to VTL0 before anything is copied into them, and mapped with exactly
-        the rights of the image.
+        The pages are closed to VTL0 before anything is copied into them, taken from every enclave
+        that was lent them (SK.VTL0_PAGE), and mapped with exactly the rights of the image.
 
         # Measurement
         UniqueId is `tee_sim.abi.image.measure`: place, rights and content of every page.
@@ -193,6 +199,7 @@ class SecureKernel:
         self._check_pages(pages)
         self._check_signature(image, signature)
         self._protect(pages, 0)
+        self._take_back(set(pages))
         for page, hpa in zip(image.pages, pages, strict=True):
             self.hypervisor.machine.cache.write(hpa, page.content)
             enclave.pages[page.offset] = hpa
@@ -202,6 +209,24 @@ class SecureKernel:
             enclave.space.map(gva, hpa, writable=writable, executable=executable)
         enclave.signature, enclave.name, enclave.state = signature, name, State.LOADED
         enclave.strict = signature.config.policy_flags.strict_memory
+        enclave.control = tuple(
+            TCS.unpack(p.content) for p in image.pages if p.page_type == PageType.TCS
+        )
+
+    def _take_back(self, pages: Collection[int]) -> None:
+        """No enclave goes on using as ordinary memory what is VTL1's from now on."""
+        if not self.checks.on(rules.VTL0_PAGE):
+            return
+        for enclave in self.enclaves:
+            for gva, entry in list(enclave.mirrored.items()):
+                if entry & ADDRESS_MASK in pages:
+                    self.unmirror(enclave, gva)
+
+    def unmirror(self, enclave: Enclave, gva: int) -> None:
+        """A page of the process changes: what the enclave could use there is void."""
+        if enclave.mirrored.pop(gva & -PAGE, None) is not None:
+            enclave.space.set_entry(gva & -PAGE, 0)
+            self.hypervisor.machine.mmu.shootdown()
 
     def _check_pages(self, pages: Sequence[int]) -> None:
         call, end = "LoadEnclaveImage", self.hypervisor.machine.dram.size
@@ -226,19 +251,19 @@ class SecureKernel:
             why = f"version {config.security_version} of this image has a known hole"
             self.refuse(rules.REVOKED_IMAGE, call, code, why)
 
-    def initialize_enclave(self, enclave: Enclave, image: Image, info: InitInfo) -> None:
+    def initialize_enclave(self, enclave: Enclave, info: InitInfo) -> None:
         """InitializeEnclave: make the threads; nothing can be loaded any more.
 
         # Checks
         An image is loaded, and has as many threads, which start inside.
 
         # Transition
-        Each thread starts where its control page in the image says, and gets a page of the secure
-        kernel for its context.
+        Each thread starts where its control page in the loaded image says, and gets a page of the
+        secure kernel for its context.
         """
         call = "InitializeEnclave"
         self.require(enclave, State.LOADED, call)
-        starts = [TCS.unpack(p.content) for p in image.pages if p.page_type == PageType.TCS]
+        starts = enclave.control
         if info.length != InitInfo.SIZE or not 1 <= info.thread_count <= len(starts):
             raise error(call, "ERROR_INVALID_PARAMETER", f"at most {len(starts)} threads")
         for tcs in starts[: info.thread_count]:
