@@ -37,7 +37,7 @@ from tee_sim.errors import (
     UsageError,
 )
 from tee_sim.hypervisor.calls import interleave
-from tee_sim.hypervisor.guest import ARENA_BASE, ARENA_SIZE, Guest, Result
+from tee_sim.hypervisor.guest import ARENA_BASE, HEAP_BASE, HEAP_SIZE, Guest, Result
 from tee_sim.machine.registers import RAX, RBX, RDI, RSI, RSP
 from tee_sim.sdk.image import load_program
 from tee_sim.units import MIB, PAGE
@@ -121,8 +121,8 @@ def test_the_arena_gets_a_page_when_it_is_first_touched() -> None:
     assert free(host)[0] == before[0] - used
 
 
-@pytest.mark.parametrize("gva", [ARENA_BASE - 8, ARENA_BASE + ARENA_SIZE])
-def test_memory_beside_the_arena_is_not_lent(gva: int) -> None:
+@pytest.mark.parametrize("gva", [ARENA_BASE - 8, HEAP_BASE + HEAP_SIZE])
+def test_memory_beside_arena_and_heap_is_not_lent(gva: int) -> None:
     guest = launch(platform(), load_from(RDI, gva) + leave())
     with pytest.raises(UsageError):
         guest.read(gva, 8)
