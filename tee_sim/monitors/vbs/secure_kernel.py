@@ -121,10 +121,12 @@ class SecureKernel:
         """
         key = self.signing_key.public_key()
         self.event_log = measured_boot(self.tpm, self._components, key)
-        self.frames = FrameAllocator(self._memory, "the secure kernel's memory")
         for enclave in self.enclaves:
             enclave.state = State.DELETED
+            enclave.mirrored.clear()
+            enclave.space.free()
         self.enclaves.clear()
+        self.frames = FrameAllocator(self._memory, "the secure kernel's memory")
         self._protect(self._memory[::PAGE], 0)
 
     def create_enclave(

@@ -27,6 +27,7 @@ from tee_sim.errors import (
     GeneralProtection,
     LayoutError,
     TeeSimError,
+    UsageError,
     VBSError,
 )
 from tee_sim.hypervisor.guest import ARENA_BASE
@@ -237,6 +238,21 @@ def test_a_handle_of_a_deleted_enclave_leads_nowhere(end: str) -> None:
     assert refused(lambda: vbs.call_enclave(handle, lp, 0, [0] * 20)) == "ERROR_ENCLAVE_FAILURE"
 
 
+def test_tables_from_before_a_power_cut_change_nothing() -> None:
+    host = platform()
+    old = host.create_enclave("careless")
+    old.guest.write(LOOT, bytes(8))
+    old.peek(LOOT)
+    host.machine.power_cut()
+    victim = host.create_enclave("careless")
+    victim.guest.write(LOOT, b"one page")
+    victim.peek(LOOT)
+    tables = guest(victim).enclave.space
+    before = tables.entry(LOOT)
+    old.guest.space.map(LOOT, host.host.frames.take())
+    assert tables.entry(LOOT) == before
+
+
 def test_an_owner_that_does_not_fit_is_refused_and_costs_no_page() -> None:
     host = platform()
     left = host.host.frames.left
@@ -247,6 +263,22 @@ def test_an_owner_that_does_not_fit_is_refused_and_costs_no_page() -> None:
 
 
 # Memory
+
+
+def test_tables_that_became_an_enclaves_page_are_not_the_hosts_to_edit() -> None:
+    host = platform()
+    image, space = load_program("vault", "vbs"), host.host.new_address_space()
+    offset = image.symbols["vault_secret"]
+    pages = [
+        space.cr3 if p.offset == offset else host.host.frames.take() for p in image.image.pages
+    ]
+    launch = Launch("vault", image.image, host.sign(image.image, image.identity))
+    victim = Enclave(image.interface, VBSGuest(host.host, driver(host), launch, pages))
+    digest = victim.make_secret("1")
+    for call in (lambda: space.map(LOOT, PAGE), lambda: space.entry(LOOT)):
+        with pytest.raises(UsageError, match="not in the host's memory"):
+            call()
+    assert sha256(victim.release("1").secret).digest() == digest
 
 
 @pytest.mark.parametrize("without", [(), ("SK.VTL0_PAGE",)])
