@@ -94,8 +94,11 @@ def _module(module: Component) -> bytes:
 def idks(seed: int | None) -> rsa.RSAPrivateKey:
     """The key with which a secure kernel signs reports: VSM identity key for signing.
 
-    Windows makes it at boot. With a seed it is the published key ``idks_key.pem``, because RSA keys
-    cannot be derived from one.
+    Windows makes it at boot.
+
+    Simplified: with a seed it is the published key ``idks_key.pem``, because RSA keys cannot be
+    derived from one. All machines with seeds have it, so each takes the reports of the others for
+    its own; ``seed=None`` makes a key for each machine.
     """
     return rsa.generate_private_key(65537, 2048) if seed is None else _published()
 

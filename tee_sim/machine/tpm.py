@@ -70,8 +70,12 @@ class TPM:
         Raises:
             UsageError: the nonce is too long, or there is no such PCR.
         """
-        if len(nonce) > MAX_NONCE or not set(pcrs) <= set(range(PCR_COUNT)):
-            raise UsageError(f"quote PCRs of 0-23 with a nonce of at most {MAX_NONCE} bytes")
+        if (
+            not isinstance(nonce, bytes)
+            or len(nonce) > MAX_NONCE
+            or not set(pcrs) <= set(range(PCR_COUNT))
+        ):
+            raise UsageError(f"quote PCRs of 0-23 with a nonce of bytes, at most {MAX_NONCE}")
         self._clock += 1
         chosen = tuple(sorted(set(pcrs)))
         digest = hashlib.sha256(b"".join(self._pcrs[pcr] for pcr in chosen)).digest()

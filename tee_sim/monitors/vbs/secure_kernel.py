@@ -182,7 +182,8 @@ class SecureKernel:
         that was lent them (SK.VTL0_PAGE), and mapped with exactly the rights of the image.
 
         # Measurement
-        UniqueId is `tee_sim.abi.image.measure`: place, rights and content of every page.
+        UniqueId is `tee_sim.abi.image.measure`: place and rights of every page, and all content
+        that the author measured (not that of the heap).
 
         Args:
             enclave: from `create_enclave`.
@@ -193,6 +194,7 @@ class SecureKernel:
 
         Raises:
             VBSError: refused; the pages are VTL0's again, and nothing is loaded.
+            LayoutError: a control page holds what it cannot; likewise.
         """
         call = "LoadEnclaveImage"
         self.require(enclave, State.CREATED, call)
@@ -200,6 +202,7 @@ class SecureKernel:
             raise error(call, "ERROR_INVALID_PARAMETER", "one page for each of the image's")
         self._check_pages(pages)
         self._check_signature(image, signature)
+        control = [TCS.unpack(p.content) for p in image.pages if p.page_type == PageType.TCS]
         self._protect(pages, 0)
         self._take_back(set(pages))
         for page, hpa in zip(image.pages, pages, strict=True):
@@ -210,10 +213,8 @@ class SecureKernel:
             gva = enclave.base + page.offset
             enclave.space.map(gva, hpa, writable=writable, executable=executable)
         enclave.signature, enclave.name, enclave.state = signature, name, State.LOADED
+        enclave.control = tuple(control)
         enclave.strict = signature.config.policy_flags.strict_memory
-        enclave.control = tuple(
-            TCS.unpack(p.content) for p in image.pages if p.page_type == PageType.TCS
-        )
 
     def _take_back(self, pages: Collection[int]) -> None:
         """No enclave goes on using as ordinary memory what is VTL1's from now on."""
