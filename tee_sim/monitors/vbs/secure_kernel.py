@@ -35,7 +35,7 @@ from tee_sim.machine.tpm import TPM
 from tee_sim.monitors.vbs import checks as rules
 from tee_sim.monitors.vbs.enclave import Enclave, ImageSignature, State, Thread
 from tee_sim.monitors.vbs.hypervisor import ALL, HyperV
-from tee_sim.units import MIB, PAGE, is_aligned
+from tee_sim.units import MIB, PAGE, align_down, is_aligned
 
 GRANULE = 2 * MIB
 """Enclaves start at multiples of this, and their sizes are."""
@@ -56,6 +56,9 @@ FIRST_GOOD_SVN = 2
 """Updates bring a list of vulnerable images. Ours has one: this image id, below this version."""
 
 
+LEAST_MEMORY, SHARE = 4 * MIB, 64
+"""Bytes that the secure kernel has at least, and which part of a large memory."""
+
 HYPERVISOR, SECURE_KERNEL = "hvix64.exe", "securekernel.exe"
 
 
@@ -75,6 +78,11 @@ def boot_components(svn: int, without: Collection[str] = ()) -> tuple[Component,
         image = " ".join((name, f"version {svn}", *(f"without {check}" for check in off)))
         found.append(Component(name, svn, image.encode()))
     return tuple(found)
+
+
+def own_memory(size: int) -> range:
+    """What the secure kernel takes of ``size`` bytes of memory: the highest."""
+    return range(size - max(LEAST_MEMORY, align_down(size // SHARE)), size)
 
 
 class SecureKernel:

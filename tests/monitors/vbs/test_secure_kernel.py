@@ -36,7 +36,7 @@ from tee_sim.hypervisor.vbs import VBSDriver, VBSGuest
 from tee_sim.machine.registers import R10, RAX, RDI, RDX, RSI
 from tee_sim.monitors.vbs import crossing, exceptions, services
 from tee_sim.monitors.vbs.enclave import ImageSignature
-from tee_sim.monitors.vbs.secure_kernel import ERRORS
+from tee_sim.monitors.vbs.secure_kernel import ERRORS, own_memory
 from tee_sim.monitors.vbs.services import Call
 from tee_sim.platform import DeployedEnclave
 from tee_sim.sdk.build import GUEST
@@ -236,6 +236,15 @@ def test_a_handle_of_a_deleted_enclave_leads_nowhere(end: str) -> None:
     assert refused(lambda: vbs.debug(handle, place, 32)) == "ERROR_INVALID_ADDRESS"
     assert refused(lambda: vbs.delete_enclave(handle)) == "ERROR_INVALID_ADDRESS"
     assert refused(lambda: vbs.call_enclave(handle, lp, 0, [0] * 20)) == "ERROR_ENCLAVE_FAILURE"
+
+
+def test_more_memory_makes_room_for_more_enclaves() -> None:
+    assert len(own_memory(16 * MIB)) == len(own_memory(256 * MIB)) == 4 * MIB
+    assert len(own_memory(1024 * MIB)) == 16 * MIB
+    host = platform(memory=512 * MIB)
+    kernel = driver(host)._sk
+    assert kernel.frames.left == 8 * MIB // PAGE
+    assert not kernel.hypervisor.is_open(own_memory(512 * MIB).start)
 
 
 def test_tables_from_before_a_power_cut_change_nothing() -> None:
