@@ -30,6 +30,7 @@ from tee_sim.machine.paging import (
     PFEC_PRESENT,
     PFEC_WRITE,
     PRESENT,
+    USER,
     WRITABLE,
 )
 from tee_sim.machine.registers import FLAGS_INITIAL, FSBASE, GSBASE, RAX, RFLAGS, RIP, RSP
@@ -198,8 +199,9 @@ def vtl0_page(sk: SecureKernel, enclave: Enclave, gva: int) -> int | None:
         entry = enclave.process.entry(gva)
     except UsageError:
         return None  # tables that VTL0 itself could not use
-    if not entry & PRESENT:
-        return None
+    usable = entry & PRESENT and entry & USER
+    if not usable or entry & ADDRESS_MASK >= sk.hypervisor.machine.dram.size:
+        return None  # its own user code could not use the page either
     if not sk.hypervisor.is_open(entry & ADDRESS_MASK) and sk.checks.on(rules.VTL0_PAGE):
         fault = GeneralProtection(f"VTL0 lends a page of VTL1 at {gva:#x}")
         raise sk.checks.refuse(rules.VTL0_PAGE, fault)

@@ -33,6 +33,7 @@ from tee_sim.errors import (
 from tee_sim.hypervisor.guest import ARENA_BASE
 from tee_sim.hypervisor.honest import Launch
 from tee_sim.hypervisor.vbs import VBSDriver, VBSGuest
+from tee_sim.machine.paging import PRESENT, USER, WRITABLE
 from tee_sim.machine.registers import R10, RAX, RDI, RDX, RSI
 from tee_sim.monitors.vbs import crossing, exceptions, services
 from tee_sim.monitors.vbs.enclave import ImageSignature
@@ -325,6 +326,26 @@ def test_arguments_reach_an_enclave_whether_it_may_touch_its_process_or_not(stri
         assert "SK.STRICT_MEMORY" in str(lost.value.fault)
     else:
         assert enclave.peek(LOOT) == int.from_bytes(b"outside!", "little")
+
+
+@pytest.mark.parametrize("entry", [PRESENT | WRITABLE, PRESENT | WRITABLE | USER | 1 << 50])
+def test_an_enclave_uses_no_page_that_its_process_could_not(entry: int) -> None:
+    host = platform()
+    page = host.host.frames.take()
+    host.adversary.write(page, b"kernel's")
+    enclave = host.create_enclave("careless")
+    enclave.guest.space.set_entry(LOOT, page | entry)
+    with pytest.raises(EnclaveLost):
+        enclave.peek(LOOT)
+    caller = host.create_enclave("careless")
+    caller.guest.space.set_entry(LOOT, page | entry)
+    inside = caller.address("careless_page")
+    for call, arguments in (
+        (Call.COPY_INTO_ENCLAVE, (inside, LOOT, 8)),
+        (Call.COPY_OUT_OF_ENCLAVE, (LOOT, inside, 8)),
+    ):
+        assert answer(caller, call, *arguments) == ERRORS["ERROR_INVALID_ADDRESS"]
+    assert host.adversary.read(page, 8) == b"kernel's"
 
 
 def test_an_enclave_sees_its_process_as_the_process_is_now() -> None:
