@@ -516,6 +516,23 @@ def test_an_exception_is_handled_once() -> None:
     assert (box.divide(9, 0), box.handled(), again) == (2**64 - 1, 1, [False])
 
 
+def test_a_terminated_enclave_handles_no_exception() -> None:
+    host = platform()
+    box = host.create_enclave("strongbox")
+    box.make_secret("1")
+    offered = []
+
+    def handler(victim: Any, lp: Any, event: Any) -> bool:
+        driver(host).terminate_enclave(guest(box).enclave)
+        offered.append(victim._offer(lp))
+        return False
+
+    box.guest.handlers.append(handler)
+    with pytest.raises(EnclaveLost):
+        box.divide(9, 0)
+    assert offered == [False]
+
+
 def test_no_other_thread_is_called_on_a_processor_where_one_waits() -> None:
     host = platform(without={"VTL.INTERRUPTS"})
     crew = host.create_enclave("race")
