@@ -231,9 +231,9 @@ def test_any_argument_struct_is_refused_or_served(
             except EnclaveLost as lost:
                 died = lost.fault
                 break
-            null_is_a_wrong_pin = number == 1 and slots[1] == 0
-            assert (reason, value == 0) == (0, number == 2 or null_is_a_wrong_pin)
+            # NULL stays NULL: it is the program that refuses it, not the runtime.
+            assert (reason, value == 0) == (0, number == 2 or slots[1] == 0)
         # A pointer to memory that nobody mapped is read, and that is a page fault; a secure kernel
-        # looks before it reads. NULL stays NULL, which the program expects.
+        # looks before it reads.
         assert isinstance(died, PageFault) == (slots[1] == 1 and host.tee.name != "vbs")
         vault.close()
