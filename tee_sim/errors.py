@@ -224,6 +224,10 @@ class Expired(AttestationError):
     """A certificate, a revocation list or other collateral is not valid at the given time."""
 
 
+class NotYetValid(Expired):
+    """It is not valid yet at the given time, which no policy accepts."""
+
+
 class Revoked(AttestationError):
     """A certificate was revoked, or the platform's TCB level was."""
 

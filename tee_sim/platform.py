@@ -40,7 +40,7 @@ from tee_sim.machine.voltage import Voltage
 from tee_sim.monitors.sgx.processor import LAUNCH_CONTROL, LOCKED, SGX, SGX_ENABLE, cpusvn
 from tee_sim.monitors.vbs.enclave import ImageSignature
 from tee_sim.monitors.vbs.hypervisor import HyperV
-from tee_sim.monitors.vbs.secure_kernel import SecureKernel, boot_components
+from tee_sim.monitors.vbs.secure_kernel import SecureKernel, boot_components, own_memory
 from tee_sim.sdk import guards
 from tee_sim.sdk.host import COMMAND_EXCEPTION, EXIT_RESUME, Callback, Enclave
 from tee_sim.sdk.image import Program, load_program
@@ -49,7 +49,7 @@ from tee_sim.tees import TEES
 from tee_sim.trace import Event, Recorder
 from tee_sim.units import MIB, PAGE, align_up
 
-MEMORY, EPC_SIZE, SECURE_KERNEL_SIZE = 256 * MIB, 96 * MIB, 4 * MIB
+MEMORY, EPC_SIZE = 256 * MIB, 96 * MIB
 
 
 class DeployedEnclave(Enclave):
@@ -211,7 +211,7 @@ class Platform:
         if self.tee.name == "vbs":
             if dram.size < 16 * MIB:
                 raise UsageError(f"{dram.size // MIB} MiB of memory is too small for VBS")
-            return range(PAGE, dram.size - SECURE_KERNEL_SIZE), HyperV(dram.size, self.checks)
+            return range(PAGE, own_memory(dram.size).start), HyperV(dram.size, self.checks)
         metadata = 0
         if self.tee.name == "sgx-mee":
             from tee_sim.machine.tree import CounterTree
@@ -241,9 +241,8 @@ class Platform:
 
     def _secure_kernel(self, hypervisor: HyperV, entropy: Entropy) -> SecureKernel:
         """Boot the secure kernel in the highest part of memory."""
-        end = self.machine.dram.size
+        own = own_memory(self.machine.dram.size)
         started = boot_components(1 + self.patch_level, self.checks.without)
-        own = range(end - SECURE_KERNEL_SIZE, end)
         kernel = SecureKernel(hypervisor, own, entropy, started)
         kernel.boot()
         return kernel

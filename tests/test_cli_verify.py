@@ -71,6 +71,17 @@ def test_a_policy(tmp_path: Path, minimum: int, status: int) -> None:
     assert "no policy" not in result.stdout
 
 
+def test_names_in_evidence_cannot_pass_for_the_verdict(tmp_path: Path) -> None:
+    hostile = "\x1b[2J\r\naccepted: UpToDate"
+    forge = Forge(tcb_info={"tcbLevels": [level((3,) * 16, 11, "UpToDate", hostile)]})
+    forge.names["pck"] = hostile
+    result = run(tmp_path, forged(forge), root=False)
+    assert result.exit_code == 1
+    assert r"UpToDate, \x1b[2J\r\naccepted" in result.stdout.splitlines()[0]
+    assert not any(line.startswith("accepted") for line in result.stdout.splitlines())
+    assert all(c.isprintable() for c in result.stdout.replace("\n", ""))
+
+
 def test_expired(tmp_path: Path) -> None:
     result = run(tmp_path, forged(Forge())._replace(at=AT + 50 * DAY))
     assert (result.exit_code, result.stderr) == (1, "")

@@ -11,6 +11,7 @@ Everything is packed and little-endian. No report of real hardware was at hand: 
 these fields as described here is unverified.
 """
 
+import struct
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -24,6 +25,11 @@ VERSION = 1
 
 SHA256_RSA_PSS_SHA256 = 1
 """VBS_ENCLAVE_REPORT_SIGNATURE_SCHEME_SHA256_RSA_PSS_SHA256, the only scheme."""
+
+FORMAT: Final = b"~ee_sim vbs rep\x01"
+"""UUID of evidence that holds a report (``OE_FORMAT_UUID_VBS``); the value is ours."""
+
+_VERSION_AND_SCHEME: Final = struct.pack("<II", VERSION, SHA256_RSA_PSS_SHA256)
 
 VARDATA_MODULE = 1
 """VBS_ENCLAVE_VARDATA_MODULE, the only kind of block."""
@@ -194,3 +200,23 @@ def read_report(data: bytes) -> EnclaveReport:
     if report.pack() != data:
         raise Truncated("the sizes in the package are not those of its parts")
     return report
+
+
+def is_vbs(evidence: bytes) -> bool:
+    """Whether it is a report, or one in Open Enclave's form; no quote looks like that."""
+    return evidence[4:20] == FORMAT or evidence[4:12] == _VERSION_AND_SCHEME
+
+
+def unwrap(evidence: bytes) -> tuple[bytes, bytes]:
+    """The report in a piece of evidence, and the custom claims behind it; or `LayoutError`.
+
+    Evidence is a report, or one behind Open Enclave's evidence header (``oe_attestation_header_t``,
+    version 3, 32 bytes); the SHA-256 of the custom claims is in the report's data.
+    """
+    package = evidence
+    if evidence[4:20] == FORMAT:
+        package = evidence[32:]
+        if evidence[:4] != b"\3\0\0\0" or int.from_bytes(evidence[24:32], "little") != len(package):
+            raise Truncated("evidence: its header does not say what is behind it")
+    size = PackageHeader.take(package)[0].package_size
+    return package[:size], package[size:]

@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tee_sim.attest.chains import SGX_EXTENSION
+from tee_sim.attest.pck import SGX_ARC
 from tee_sim.errors import UsageError
 
 CA = Literal["processor", "platform"]
@@ -35,9 +37,6 @@ P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 SIMULATED = b"Made by the simulator tee_sim, not by Intel. Trust it for nothing real."
 NETSCAPE_COMMENT = x509.ObjectIdentifier("2.16.840.1.113730.1.13")
 """A comment that every tool displays, and no verifier looks at."""
-
-SGX_EXTENSION = x509.ObjectIdentifier("1.2.840.113741.1.13.1")
-_SGX_ARC = bytes.fromhex("2a864886f84d010d01")  # the same, as DER stores it
 
 # DER tags.
 _BOOLEAN, _INTEGER, _OCTETS, _OID, _ENUMERATED, _IA5, _SEQUENCE = 1, 2, 4, 6, 10, 0x16, 0x30
@@ -280,7 +279,7 @@ def _integer(value: int) -> bytes:
 
 def _attribute(path: list[int], value: bytes) -> bytes:
     """A value with its object identifier below the SGX extension's."""
-    return _der(_SEQUENCE, _der(_OID, _SGX_ARC + bytes(path)), value)
+    return _der(_SEQUENCE, _der(_OID, SGX_ARC + bytes(path)), value)
 
 
 def public_bytes(key: ec.EllipticCurvePublicKey) -> bytes:

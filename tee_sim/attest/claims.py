@@ -29,7 +29,7 @@ from tee_sim.abi.sgx import ReportBody
 from tee_sim.abi.tdx import TDReport10, TDReport15
 from tee_sim.attest.chains import Window
 from tee_sim.attest.pck import PCK
-from tee_sim.attest.tcb import Level, TCBInfo
+from tee_sim.attest.tcb import EnclaveIdentity, Level, TCBInfo
 
 DEBUG, REMOTE = 1, 2
 """Bits of the claim ``attributes``."""
@@ -52,7 +52,7 @@ _NAMES: Final = {
 def claims_of(
     body: Body | None,
     pck: PCK | None,
-    info: TCBInfo | None,
+    said: tuple[TCBInfo | None, EnclaveIdentity | None],
     status: str,
     levels: Sequence[Level],
     windows: Sequence[Window],
@@ -65,8 +65,9 @@ def claims_of(
     if levels:
         date = datetime.fromtimestamp(min(level.date for level in levels), UTC)
         claims |= {"tcb_status": status, "tcb_date": f"{date:%Y-%m-%dT%H:%M:%SZ}"}
-    if info is not None:
-        claims["tcb_evaluation_data_number"] = info.tcb_evaluation_data_number
+    numbers = [each.tcb_evaluation_data_number for each in said if each]
+    if len(numbers) == len(said):  # what one of the two does not know is not known
+        claims["tcb_evaluation_data_number"] = min(numbers)
     if pck is not None:
         claims |= vars(pck)
         claims["sgx_pce_svn"] = claims.pop("pcesvn")

@@ -17,16 +17,26 @@ _HEX = re.compile("[0-9A-Fa-f]*")
 
 
 def json_object(text: str | bytes, what: str) -> dict[str, Any]:
-    """A JSON text that holds an object, neither too long nor too deep; else `LayoutError`."""
+    """A JSON text that holds an object, neither too long nor too deep; else `LayoutError`.
+
+    No name is there twice: another reader might take the other value.
+    """
     if len(text) > MOST_JSON:
         raise LayoutError(f"{what}: more than {MOST_JSON >> 20} MiB")
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
         raise LayoutError(f"{what}: no JSON: {error}") from None
     if not isinstance(data, dict):
         raise LayoutError(f"{what}: a JSON {type(data).__name__}, not an object")
     return data
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is there twice in one object")
+    return found
 
 
 class Fields:
@@ -67,6 +77,10 @@ class Fields:
         ):
             raise self.wrong(name, f"is not {size or 'whole'} bytes in hexadecimal")
         return bytes.fromhex(value)
+
+    def hexes(self, name: str, size: int) -> list[bytes]:
+        """An array of byte strings of that size."""
+        return [Fields({name: each}, self._what).hex(name, size) for each in self.array(name)]
 
     def date(self, name: str) -> int:
         """A time as Intel writes it, ``2025-06-19T10:56:11Z``, in Unix seconds."""

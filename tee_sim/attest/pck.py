@@ -16,7 +16,8 @@ from typing import Final, Self, TypeAlias
 from tee_sim.errors import LayoutError
 
 _BOOLEAN, _INTEGER, _OCTETS, _ENUMERATED, _SEQUENCE = 0x01, 0x02, 0x04, 0x0A, 0x30
-_ARC: Final = bytes.fromhex("2A864886F84D010D01")
+SGX_ARC: Final = bytes.fromhex("2A864886F84D010D01")
+"""The identifier of the extension, 1.2.840.113741.1.13.1, as DER stores it."""
 SGX_TYPES: Final = ("Standard", "Scalable", "ScalableWithIntegrity")
 
 _Values: TypeAlias = dict[bytes, tuple[int, bytes]]
@@ -82,10 +83,10 @@ def _pairs(data: bytes, depth: int = 2) -> Iterator[tuple[bytes, tuple[int, byte
     """Values by the numbers with which their identifiers go on, those in sequences among them."""
     for tag, sequence in _elements(data):
         pair = list(_elements(sequence))
-        if tag != _SEQUENCE or len(pair) != 2 or not pair[0][1].startswith(_ARC):
+        if tag != _SEQUENCE or len(pair) != 2 or not pair[0][1].startswith(SGX_ARC):
             raise LayoutError("SGX extension: an entry is no pair of identifier and value")
         (_, identifier), value = pair
-        yield identifier[len(_ARC) :], value
+        yield identifier[len(SGX_ARC) :], value
         if value[0] == _SEQUENCE and depth > 1:
             yield from _pairs(value[1], depth - 1)
 

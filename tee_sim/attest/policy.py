@@ -9,7 +9,6 @@ Source: RFC 9334, "Appraisal Policy for Evidence".
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields, replace
@@ -18,10 +17,11 @@ from operator import eq, ge
 from typing import Any, Self
 
 from tee_sim.attest.claims import DEBUG
+from tee_sim.attest.fields import json_object
 from tee_sim.attest.ledger import Ledger, show
 from tee_sim.attest.results import AttestationResult
 from tee_sim.attest.tcb import STATUSES
-from tee_sim.errors import UsageError, known
+from tee_sim.errors import Expired, UsageError, known
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Policy:
         tcb_statuses: which statuses are acceptable.
         accepted_advisories: which of the vendor's advisories may concern the platform; None: any
             that comes with an acceptable status.
-        minimum_tcb_evaluation: lowest TCB evaluation data number of the collateral.
+        minimum_tcb_evaluation: lowest TCB evaluation data number of TCB info and QE identity.
         measurements: acceptable ``unique_id`` (MRENCLAVE, MRTD); None: any.
         signers: acceptable ``signer_id`` (MRSIGNER); None: any.
         product_id: the signer's number of the program (ISVPRODID); None: any.
         minimum_version: lowest ``security_version`` (ISVSVN); None: any.
         allow_debug: whether the host may look inside.
-        allow_expired_collateral: whether what Intel said once is enough.
+        allow_expired_collateral: whether what the vendor said once is enough.
         report_data: what the report data must be, up to 64 bytes, zeros after it: a nonce.
         held_data: what the report data's first 32 bytes must be the SHA-256 of: a nonce and a
             public key, say, so that nobody can put another key in between.
@@ -79,9 +79,10 @@ class Policy:
             UsageError: it is no policy.
         """
         try:
-            load = json.loads if data.lstrip().startswith(b"{") else tomllib.loads
-            values = load(data.decode())
-        except (ValueError, RecursionError) as error:
+            text = data.decode()
+            is_json = text.lstrip().startswith("{")
+            values = json_object(text, "policy") if is_json else tomllib.loads(text)
+        except (ValueError, RecursionError) as error:  # LayoutError is a ValueError
             raise UsageError(f"policy: neither JSON nor TOML: {error}") from None
         kinds = {field.name: str(field.type) for field in fields(cls)}
         known("policy field", values, kinds)
@@ -118,7 +119,7 @@ def appraise(result: AttestationResult, policy: Policy) -> AttestationResult:
     if policy.allow_expired_collateral:
         checks = tuple(
             replace(check, passed=True, found=f"{check.found}; the policy accepts that")
-            if check.name.endswith(".CURRENT") and check.passed is False
+            if check.passed is False and check.error is Expired
             else check
             for check in checks
         )

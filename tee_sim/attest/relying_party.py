@@ -13,6 +13,10 @@ the evidence stops the man in the middle who offers his own.
 
 Where there is a connection already, its key has to be the one in the evidence: otherwise the
 evidence is genuine, and somebody else sits at the other end.
+
+Simplified: the enclave does not ask who sends. The host can encrypt a secret of its own to the
+enclave's public key, or deliver an earlier message again; where that matters, the Relying Party has
+to sign, with a key that is part of the enclave's measurement. A challenge stays open until used.
 """
 
 from __future__ import annotations
@@ -28,7 +32,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from tee_sim.attest.certificates import derive_key, public_bytes, public_key
+from tee_sim.attest.certificates import derive_key, public_bytes
+from tee_sim.attest.chains import raw_key
 from tee_sim.attest.ledger import Ledger
 from tee_sim.attest.results import AttestationResult
 from tee_sim.errors import BadSignature
@@ -103,7 +108,7 @@ class RelyingParty:
             AttestationError: the evidence does not convince.
             NonceMismatch: it does not answer a challenge of this Relying Party, or not for the
                 first time; or its key is not the one of the connection.
-            LayoutError: the bytes are no evidence.
+            LayoutError: the bytes are no evidence, or what it binds is no public key.
         """
         nonce, key = _claims(self.judge(evidence, channel).require())
         self._open.discard(nonce)
@@ -127,7 +132,7 @@ def encrypt(secret: bytes, recipient: bytes, sender: ec.EllipticCurvePrivateKey)
         sender: a key for this one message.
 
     Raises:
-        UsageError: the recipient's key is none.
+        LayoutError: the recipient's key is none.
     """
     head = public_bytes(sender.public_key())
     sealed = _cipher(sender, recipient, head + recipient).encrypt(IV, secret, None)
@@ -139,7 +144,7 @@ def decrypt(message: bytes, recipient: ec.EllipticCurvePrivateKey) -> bytes:
 
     Raises:
         BadSignature: the message is for another key, or was changed.
-        UsageError: the sender's key is none.
+        LayoutError: the sender's key is none.
     """
     head, end = message[:KEY_SIZE], KEY_SIZE + TAG_SIZE
     cipher = _cipher(recipient, head, head + public_bytes(recipient.public_key()))
@@ -151,5 +156,5 @@ def decrypt(message: bytes, recipient: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _cipher(own: ec.EllipticCurvePrivateKey, other: bytes, both: bytes) -> AESGCM:
     """What two keys agree on; ``both``: the sender's public key, then the recipient's."""
-    shared = own.exchange(ec.ECDH(), public_key(other))
+    shared = own.exchange(ec.ECDH(), raw_key(other))
     return AESGCM(HKDF(SHA256(), 16, salt=None, info=PURPOSE + both).derive(shared))

@@ -87,6 +87,8 @@ class AttestationResult:
         """
         for check in (*self.failed, *self.checks):
             check.require()
+        if not self.checks:
+            raise NotChecked("no check was made")
         return self
 
     def to_json(self) -> dict[str, Any]:

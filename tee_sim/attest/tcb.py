@@ -117,6 +117,7 @@ class EnclaveIdentity:
     attributes_mask: bytes
     mrsigner: bytes
     isvprodid: int
+    tcb_evaluation_data_number: int
     levels: tuple[Level, ...]
 
 
@@ -126,7 +127,6 @@ def parse_qe_identity(text: str) -> EnclaveIdentity:
     fields = Fields(json_object(text, "QE identity"), "QE identity")
     if fields.number("version") != 2:
         raise fields.wrong("version", "is not 2")
-    fields.number("tcbEvaluationDataNumber", 0xFFFFFFFF)
     return EnclaveIdentity(
         fields.text("id", "QE", "QVE", "TD_QE"),
         fields.date("issueDate"),
@@ -137,6 +137,7 @@ def parse_qe_identity(text: str) -> EnclaveIdentity:
         fields.hex("attributesMask", 16),
         fields.hex("mrsigner", 32),
         fields.number("isvprodid"),
+        fields.number("tcbEvaluationDataNumber", 0xFFFFFFFF),
         _part_levels(fields),
     )
 

@@ -13,18 +13,18 @@ Source: Microsoft Azure Attestation, "TPM and VBS enclave attestation protocol";
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from ssl import DER_cert_to_PEM_cert
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tee_sim import errors
 from tee_sim.abi.boot_log import SEQUENCES, SETTINGS, Boot, Tag, read_boot, read_log, replay
@@ -35,10 +35,13 @@ from tee_sim.abi.vbs import (
     EnclaveIdentity,
     EnclaveReport,
     read_report,
+    unwrap,
 )
+from tee_sim.attest.certificates import public_bytes
 from tee_sim.attest.chains import broken_link, load_chain, verify
 from tee_sim.attest.claims import DEBUG, REMOTE
-from tee_sim.attest.ledger import Ledger, Piece, known
+from tee_sim.attest.fields import Fields, json_object
+from tee_sim.attest.ledger import Ledger, Piece, known, with_custom_claims
 from tee_sim.attest.results import AttestationResult
 from tee_sim.attest.rules import Rule
 from tee_sim.attest.tpm_endorser import AK_NAME, EK_NAME, ROOT_NAME
@@ -79,6 +82,9 @@ def _rule_of(name: str) -> Rule:
     return RULES.get(name) or RULES[name.partition(".")[0]]
 
 
+_IN_FILES: Final = ("measurements", "minimum_svns", "identity")
+
+
 @dataclass(frozen=True)
 class ReferenceValues:
     """What a Relying Party wants to see. What is not named does not matter to it.
@@ -104,6 +110,32 @@ class ReferenceValues:
 
     def __post_init__(self) -> None:
         errors.known("field of an identity", self.identity, EnclaveIdentity.FIELDS)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read what `to_json` wrote, or somebody by hand.
+
+        Raises:
+            LayoutError: it is no JSON object of that form.
+            UsageError: it has a name that means nothing.
+        """
+        given = Fields(json_object(text, "reference values"), "reference values")
+        errors.known("reference value", given.data, _IN_FILES)
+        parts = {name: given.child(name) for name in _IN_FILES if name in given.data}
+        empty = Fields({}, "")
+        digests, svns, identity = (parts.get(name, empty) for name in _IN_FILES)
+        return cls(
+            {name: digests.hexes(name, 32) for name in digests.data},
+            {name: svns.number(name) for name in svns.data},
+            {name: identity.hex(name) for name in identity.data},
+        )
+
+    def to_json(self) -> str:
+        """Measurements, least versions and identity as JSON; bytes are in hexadecimal."""
+        digests = {name: [each.hex() for each in row] for name, row in self.measurements.items()}
+        identity = {name: value.hex() for name, value in self.identity.items()}
+        values = digests, dict(self.minimum_svns), identity
+        return json.dumps(dict(zip(_IN_FILES, values, strict=True)), indent=2)
 
 
 def verify_vbs(
@@ -139,7 +171,7 @@ def verify_vbs(
     )
     ledger.same(
         "QUOTE.SIGNER",
-        lambda: qualified_name(*map(_point, (ek(), ak()))),
+        lambda: qualified_name(*map(public_bytes, (ek(), ak()))),
         lambda: quote().signer,
     )
     ledger.same("QUOTE.NONCE", lambda: nonce, lambda: quote().nonce)
@@ -153,6 +185,18 @@ def verify_vbs(
     return AttestationResult(status, (), tuple(ledger.checks), claims)
 
 
+def verify_vbs_evidence(evidence: bytes, boot: BootEvidence, **how: Any) -> AttestationResult:
+    """`verify_vbs` of a report, or of one in Open Enclave's form (`tee_sim.abi.vbs.unwrap`).
+
+    Custom claims behind the report become the claim ``custom_claims_buffer``.
+
+    Raises:
+        LayoutError: the bytes are no evidence of VBS.
+    """
+    report, custom = unwrap(evidence)
+    return with_custom_claims(verify_vbs(report, boot, **how), custom)
+
+
 def _key(
     ledger: Ledger, who: str, name: str, der: bytes, root: bytes, at: int
 ) -> Piece[EllipticCurvePublicKey]:
@@ -164,18 +208,9 @@ def _key(
         broken = broken_link(chain(), (name, ROOT_NAME))
         return not broken, broken or "it is"
 
-    def current() -> tuple[bool, str]:
-        windows = [each.window for each in chain()]
-        texts = (f"{each.what}: {each.start:.0f} to {each.end:.0f}" for each in windows)
-        return all(each.start <= at <= each.end for each in windows), "; ".join(texts)
-
     ledger.test(f"{who}.CHAIN", f"{name}, issued by the root", issued)
-    ledger.test(f"{who}.CURRENT", f"valid at {at} (Unix seconds)", current)
+    ledger.current(f"{who}.CURRENT", at, [lambda: [each.window for each in chain()]])
     return lambda: chain()[0].key
-
-
-def _point(key: EllipticCurvePublicKey) -> bytes:
-    return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]
 
 
 def _boot(

@@ -15,8 +15,6 @@ intel/SGXDataCenterAttestationPrimitives, ``QuoteVerification/QvE/Enclave/qve.cp
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
 from typing import Final, TypeAlias, TypeVar
@@ -28,7 +26,7 @@ from tee_sim.attest import chains, tcb
 from tee_sim.attest.chains import CRL, Certificate, Window, not_on, verify
 from tee_sim.attest.claims import claims_of
 from tee_sim.attest.collateral import Collateral
-from tee_sim.attest.ledger import Ledger, Piece, known
+from tee_sim.attest.ledger import Ledger, Piece, known, with_custom_claims
 from tee_sim.attest.pck import PCK
 from tee_sim.attest.results import AttestationResult
 from tee_sim.attest.tcb import EnclaveIdentity, Level, TCBInfo
@@ -80,13 +78,7 @@ def verify_evidence(
     the claim ``custom_claims_buffer``.
     """
     quote, custom = unwrap(evidence)
-    result = verify_quote(quote, collateral, root=root, at=at)
-    if not custom:
-        return result
-    ledger, found = Ledger(), result.claims.get("report_data", b"")[:32]
-    ledger.same("EVIDENCE.CUSTOM_CLAIMS", lambda: sha256(custom).digest(), lambda: found)
-    claims = {**result.claims, "custom_claims_buffer": custom}
-    return replace(result, checks=(*result.checks, *ledger.checks), claims=claims)
+    return with_custom_claims(verify_quote(quote, collateral, root=root, at=at), custom)
 
 
 class _Verification(Ledger):
@@ -109,20 +101,21 @@ class _Verification(Ledger):
         chain, crls = self._pck_certificate()
         info, info_chain = self._signed("tcb_info", tcb.parse_tcb_info, crls[0])
         identity, identity_chain = self._signed("qe_identity", tcb.parse_qe_identity, crls[0])
-        windows = self._current(
-            {
-                "CERTIFICATES.CURRENT": [
-                    lambda: [each.window for each in chain()],
-                    lambda: [each.window for each in (*info_chain(), *identity_chain())],
-                ],
-                "CRLS.CURRENT": [
-                    lambda: [chains.crl_window(crls[0](), "ROOT_CRL")],
-                    lambda: [chains.crl_window(crls[1](), "PCK_CRL")],
-                ],
-                "TCB_INFO.CURRENT": [lambda: [_window(info())]],
-                "QE_IDENTITY.CURRENT": [lambda: [_window(identity())]],
-            }
-        )
+        valid: dict[str, list[Piece[list[Window]]]] = {
+            "CERTIFICATES": [
+                lambda: [each.window for each in chain()],
+                lambda: [each.window for each in (*info_chain(), *identity_chain())],
+            ],
+            "CRLS": [
+                lambda: [chains.crl_window(crls[0](), "ROOT_CRL")],
+                lambda: [chains.crl_window(crls[1](), "PCK_CRL")],
+            ],
+            "TCB_INFO": [lambda: [_window(info())]],
+            "QE_IDENTITY": [lambda: [_window(identity())]],
+        }
+        windows: list[Window] = []
+        for name, pieces in valid.items():
+            windows += self.current(f"{name}.CURRENT", self.at, pieces)
         pck = self.piece("PCK.FORMAT", "SGX extension", lambda: PCK.parse(chain()[0].sgx_extension))
         self.same("TCB_INFO.TEE", lambda: "TDX" if self.tdx else "SGX", lambda: info().id)
         self.same("TCB_INFO.FMSPC", lambda: pck().fmspc, lambda: info().fmspc)
@@ -133,7 +126,8 @@ class _Verification(Ledger):
         self.test("QUOTE.SIGNATURE", "by the attestation key", self._quote_signature)
         verdict = self._tcb(pck, info, level, body)
         status, levels = known(verdict) or ("", ())
-        claims = claims_of(known(body), known(pck), known(info), status, levels, windows)
+        said = known(info), known(identity)
+        claims = claims_of(known(body), known(pck), said, status, levels, windows)
         advisories = sorted({name for level in levels for name in level.advisories})
         return AttestationResult(status, tuple(advisories), tuple(self.checks), claims)
 
@@ -186,20 +180,6 @@ class _Verification(Ledger):
         data = text.encode("utf-8", "surrogatepass")
         self.test(f"{name}.SIGNATURE", SIGNING, lambda: verify(chain()[0].key, signature, data))
         return said, chain
-
-    def _current(self, all_pieces: dict[str, list[Piece[list[Window]]]]) -> list[Window]:
-        """Whether everything is valid at the time; those windows that are known."""
-        windows: list[Window] = []
-        for name, pieces in all_pieces.items():
-            found = [known(piece) for piece in pieces]
-            here = [window for each in found for window in each or ()]
-            wrong = [each for each in here if not each.start <= self.at <= each.end]
-            shown = wrong or sorted(here, key=lambda window: window.end)[:1]
-            text = "; ".join(f"{w.what}: {_date(w.start)} to {_date(w.end)}" for w in shown)
-            passed = False if wrong else None if None in found else True
-            self.note(name, passed, f"valid at {_date(self.at)}", text or "unknown")
-            windows += here
-        return windows
 
     def _tdx_module(self, td: Piece[TDReport10], info: Piece[TCBInfo]) -> None:
         """The TDX module is Intel's."""
@@ -275,14 +255,6 @@ def _given(data: Given, load: Callable[[Given], Made]) -> Made:
 
 def _window(said: TCBInfo | EnclaveIdentity) -> Window:
     return Window(said.id, said.issue_date, said.next_update)
-
-
-def _date(seconds: float) -> str:
-    """A time for people; Unix seconds where the calendar ends."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (OverflowError, ValueError, OSError):
-        return str(seconds)
 
 
 def _td(body: Body) -> TDReport10:

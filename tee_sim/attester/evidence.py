@@ -1,4 +1,8 @@
-"""Evidence of a program: the call by which a Relying Party's challenge reaches an enclave."""
+"""Evidence of a program: the call by which a Relying Party's challenge reaches an enclave.
+
+On VBS, evidence says nothing without the boot behind it (``host.host.vbs.boot_evidence``), and that
+nothing without somebody who says what should have been started (`published_values`).
+"""
 
 from __future__ import annotations
 

@@ -118,6 +118,7 @@ app.command(
 app.command(
     epilog=examples(
         "attest attested --platform sgx-tme --nonce 00112233 --out evidence",
+        "attest attested --platform vbs --nonce 00112233 --out evidence",
         "attest my_program/ --nonce 00 --out old --patch-level 0 --at 1767225600",
     )
 )(attest)
@@ -126,6 +127,8 @@ app.command(
         "verify quote.bin --collateral collateral.json --at 1752919277",
         "verify evidence.bin --collateral collateral.json --at 1752919277 --root root.der --json",
         "verify quote.bin --collateral collateral.json --at 1752919277 --policy policy.toml",
+        "verify evidence.bin --boot boot.bin --reference reference.json --nonce 00112233 "
+        "--at 1767225600 --root root.der",
     ),
 )(verify)
 app.command(epilog=examples("fetch-evidence evidence"))(fetch_evidence)

@@ -37,6 +37,14 @@ def read_file(name: str) -> bytes:
     return data
 
 
+def from_hex(option: str, text: str) -> bytes:
+    """The bytes that an option gives in hexadecimal, or `UsageError`."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is not hexadecimal") from None
+
+
 def measure(
     program: Annotated[
         str, typer.Argument(metavar="PROGRAM|FILE", help="An example's name, a directory, a file.")

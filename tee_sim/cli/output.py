@@ -26,6 +26,20 @@ class Cell(NamedTuple):
     style: str = ""
 
 
+def visible(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells without what moves a terminal's cursor or begins a line.
+
+    Strangers write names into their evidence, and one could read like a verdict of ours.
+    """
+    return [Cell("".join(map(_shown, cell.text)), cell.style) for cell in cells]
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode()
+
+
 def print_json(data: Any) -> None:
     """Print data for another program."""
     typer.echo(json.dumps(data, indent=2))
@@ -45,6 +59,7 @@ def console(stderr: bool = False) -> Console:
 
 def print_cells(cells: Sequence[Cell]) -> None:
     """Print one line."""
+    cells = visible(cells)
     if not on_terminal():
         typer.echo("".join(cell.text for cell in cells))
         return
@@ -55,6 +70,7 @@ def print_cells(cells: Sequence[Cell]) -> None:
 
 def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     """Print a table."""
+    rows = [visible(row) for row in rows]
     if not on_terminal():
         lines = [list(heads), *([cell.text for cell in row] for row in rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

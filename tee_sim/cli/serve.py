@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tee_sim.cli.files import read_file
-from tee_sim.errors import LayoutError, UsageError
+from tee_sim.errors import LayoutError, ServiceError, UsageError
 
 if TYPE_CHECKING:
     from tee_sim.attest.intel import SimulatedIntel
@@ -45,6 +45,8 @@ def serve(
     Clients have to trust the CA in ca.pem, which is new each time. Without --collateral, the
     simulated Intel endorses, and its collateral is served too. Ctrl-C ends it.
     """
+    if root is not None and collateral is None:
+        raise UsageError("--root is the root of --collateral; the simulated Intel has its own")
     directory = Path(out or mkdtemp(prefix="tee-sim-"))
     directory.mkdir(parents=True, exist_ok=True)
     try:
@@ -60,7 +62,7 @@ def serve(
         typer.echo(f"attestation service: {service.issuer}")
         if ca:
             typer.echo(f"trust its CA: {ca.resolve()}")
-        if collateral is None:
+        if intel is not None:
             pcs = running(create_app(intel, lambda: int(time.time())), port=pcs_port)
             typer.echo(f"collateral service: {stack.enter_context(pcs)}")
             (directory / "root.der").write_bytes(intel.root_der)
@@ -71,7 +73,7 @@ def serve(
 
 def _service(
     isolated: list[str], collateral: str | None, root: str | None
-) -> tuple[AttestationService, SimulatedIntel]:
+) -> tuple[AttestationService, SimulatedIntel | None]:
     """The service, and the simulated Intel that endorses where no collateral is given."""
     from cryptography.x509 import load_pem_x509_certificate
 
@@ -83,18 +85,22 @@ def _service(
     from tee_sim.services.appraiser import quote_appraiser, simulated_collateral
     from tee_sim.services.local_ca import new_signer
     from tee_sim.services.maa import AttestationService
+    from tee_sim.services.tokens import certificate_of, jwk
 
-    intel = SimulatedIntel()
-    for tee in MODELS:
-        manufacture(Platform(tee), intel)  # from now on Intel endorses all processors of its kind
-    appraise = quote_appraiser(simulated_collateral(intel), intel.root_der)
     if collateral is not None:
-        endorsed = Collateral.from_json(read_file(collateral))
+        intel, endorsed = None, Collateral.from_json(read_file(collateral))
         trusted = load_root(read_file(root)) if root is not None else None
         appraise = quote_appraiser(lambda *_: endorsed, trusted)
+    else:
+        intel = SimulatedIntel()
+        for tee in MODELS:
+            manufacture(Platform(tee), intel)  # from now on Intel endorses all of its kind
+        appraise = quote_appraiser(simulated_collateral(intel), intel.root_der)
     try:
         signers = [load_pem_x509_certificate(read_file(name)) for name in isolated]
-    except ValueError as error:
+        for signer in signers:
+            certificate_of(jwk(signer))  # whoever has another key could never sign a policy
+    except (ValueError, ServiceError) as error:
         raise LayoutError(f"--isolated: {error}") from None
     service = AttestationService(appraise, issuer="", signer=new_signer(), management=signers)
     return service, intel

@@ -195,7 +195,7 @@ class Guest(ABC):
         processors run at the same time (`interleave`).
         """
         self._require_alive()
-        if not 0 <= thread < len(self.tcs_offsets):
+        if thread not in range(len(self.tcs_offsets)):
             raise UsageError(f"this program has {len(self.tcs_offsets)} threads, from 0")
         lp = self.host.machine.processor(processor)
         if lp.occupied:

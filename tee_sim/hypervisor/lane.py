@@ -27,7 +27,7 @@ class Lane:
 
     def __init__(self, guest: Guest, thread: int, quantum: int) -> None:
         threads = len(guest.tcs_offsets)
-        if not 0 <= thread < threads:
+        if thread not in range(threads):
             raise UsageError(f"this program has {threads} threads, from 0")
         self._guest, self._thread, self._quantum = guest, thread, quantum
         start, size = guest.arena

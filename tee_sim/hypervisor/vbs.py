@@ -94,7 +94,7 @@ class ProcessSpace(AddressSpace):
         self._note(gva)
         super().set_entry(gva, value)
         if self.guest is not None:
-            crossing.unmirror(self.guest.driver._sk, self.guest.enclave, gva)
+            self.guest.driver._sk.unmirror(self.guest.enclave, gva)
 
     def _note(self, gva: int) -> None:
         """Say that an entry for the enclave's range is one that nobody walks."""
@@ -133,11 +133,12 @@ class VBSGuest(Guest):
         image, signature = launch.image, launch.sigstruct
         if not isinstance(signature, ImageSignature):
             raise error("LoadEnclaveImage", "ERROR_INVALID_IMAGE_HASH", "it has no signature")
+        debug = launch.attributes is not None and bool(launch.attributes.flags.debug)
+        info = CreateInfo(flags=CreateFlags(debug=debug), owner_id=launch.owner_id)
+        info.pack()  # refused before anything is taken
         super().__init__(host, image, base)
         self.driver = driver
         self.pagers.append(self._mirror)
-        debug = launch.attributes is not None and bool(launch.attributes.flags.debug)
-        info = CreateInfo(flags=CreateFlags(debug=debug), owner_id=launch.owner_id)
         given = list(pages or ())
         try:
             while len(given) < len(image.pages):
@@ -151,7 +152,7 @@ class VBSGuest(Guest):
                 gva, writable, executable = base + page.offset, page.w and data, page.x and data
                 self.space.map(gva, hpa, writable=writable, executable=executable)
             threads = InitInfo(length=InitInfo.SIZE, thread_count=len(self.tcs_offsets))
-            driver.initialize_enclave(self.enclave, image, threads)
+            driver.initialize_enclave(self.enclave, threads)
         except BaseException:
             taken = self.enclave.pages.values() if hasattr(self, "enclave") else ()
             self._borrowed += [page for page in given if page not in taken and not pages]

@@ -8,6 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import cache
+from importlib.resources import files
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from tee_sim.errors import UsageError
 
 
 class Entropy:
@@ -31,3 +38,12 @@ class Entropy:
         count = self._counters.get(purpose, 0)
         self._counters[purpose] = count + 1
         return hashlib.shake_256(f"{self.seed}|{purpose}|{count}".encode()).digest(size)
+
+
+@cache
+def published_key(name: str) -> RSAPrivateKey:
+    """A key that is part of this package, where one from a seed is wanted: RSA has none."""
+    key = load_pem_private_key(files("tee_sim.programs").joinpath(name).read_bytes(), None)
+    if not isinstance(key, RSAPrivateKey):
+        raise UsageError(f"{name} holds no RSA key")
+    return key

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tee_sim.abi import boot_log
 from tee_sim.abi.boot_log import Event, Tag, pack_tags
 from tee_sim.errors import UsageError
+from tee_sim.machine.entropy import published_key
 from tee_sim.machine.tpm import TPM
 
 
@@ -94,19 +92,15 @@ def _module(module: Component) -> bytes:
 def idks(seed: int | None) -> rsa.RSAPrivateKey:
     """The key with which a secure kernel signs reports: VSM identity key for signing.
 
-    Windows makes it at boot. With a seed it is the published key ``idks_key.pem``, because RSA keys
-    cannot be derived from one.
+    Windows makes it at boot.
+
+    Simplified: with a seed it is the published key ``idks_key.pem``, because RSA keys cannot be
+    derived from one. All machines with seeds have it, so each takes the reports of the others for
+    its own; ``seed=None`` makes a key for each machine.
     """
-    return rsa.generate_private_key(65537, 2048) if seed is None else _published()
-
-
-@cache
-def _published() -> rsa.RSAPrivateKey:
-    pem = files("tee_sim.programs").joinpath("idks_key.pem").read_bytes()
-    key = load_pem_private_key(pem, None)
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise UsageError("idks_key.pem holds no RSA key")
-    return key
+    if seed is None:
+        return rsa.generate_private_key(65537, 2048)
+    return published_key("idks_key.pem")
 
 
 def sign_statement(key: rsa.RSAPrivateKey, statement: bytes) -> bytes:

@@ -100,8 +100,15 @@ class AddressSpace:
         if not self._tables:
             raise UsageError("these page tables were given back: their program was taken down")
         qwords, table = self._machine.dram.qwords, self.cr3
-        for shift in (39, 30, 21):
+        place = 0
+        for shift in (39, 30, 21, 12):
+            if not self._machine.visible(table, self._context):
+                raise UsageError(
+                    f"{gva:#x}: a page table at {table:#x} is not in the host's memory"
+                )
             place = table + ((gva >> shift) & 0x1FF) * 8
+            if shift == 12:
+                break
             entry = qwords[place >> 3]
             if not entry & PRESENT:
                 if not create:
@@ -109,11 +116,7 @@ class AddressSpace:
                 entry = self._new_table() | PRESENT | WRITABLE | USER
                 qwords[place >> 3] = entry
             table = entry & ADDRESS_MASK
-            if not self._machine.visible(table, self._context):
-                raise UsageError(
-                    f"{gva:#x}: a page table at {table:#x} is not in the host's memory"
-                )
-        return table + ((gva >> 12) & 0x1FF) * 8
+        return place
 
     def translate(self, gva: int) -> int | None:
         """Physical address of ``gva``, or None if it is not mapped."""

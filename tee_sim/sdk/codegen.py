@@ -208,16 +208,16 @@ def _each(function: Function, how: str, value: str) -> Iterator[str]:
 
 
 def _ecall(function: Function) -> Iterator[str]:
-    yield f"static oe_result_t tee_ecall_{function.name}(uint64_t outside)"
+    yield f"static oe_result_t tee_ecall_{function.name}(uint64_t tee_at)"
     yield "{"
     if not needs_struct(function):
-        yield f"{_INDENT}(void)outside;"
+        yield f"{_INDENT}(void)tee_at;"
         yield f"{_INDENT}{function.name}();"
         yield f"{_INDENT}return OE_OK;"
         yield "}"
         return
     yield from _struct(function)
-    yield f"{_INDENT}oe_result_t tee_status = tee_copy_in(&tee_args, outside, sizeof tee_args);"
+    yield f"{_INDENT}oe_result_t tee_status = tee_copy_in(&tee_args, tee_at, sizeof tee_args);"
     yield ""
     yield from _each(function, "take", "tee_args.")
     yield f"{_INDENT}if (tee_status == OE_OK) {{"
@@ -243,7 +243,7 @@ def _ecall_body(function: Function) -> Iterator[str]:
     else:
         yield from _set_slot(function.returns, "retval", call, indent)
         yield f"{indent}tee_status ="
-        yield f"{indent}{_INDENT}tee_copy_out(outside, &tee_args.retval, sizeof tee_args.retval);"
+        yield f"{indent}{_INDENT}tee_copy_out(tee_at, &tee_args.retval, sizeof tee_args.retval);"
     if function.makes_buffers:
         yield from _if_ok("tee_arena_from(tee_args.tee_room)", indent)
     for param in _buffers(function):

@@ -30,6 +30,9 @@ MEANING = {
     "OE_SERVICE_UNAVAILABLE": "the host has no quoting service: attester.QuotingService is one",
     "OE_VERIFY_FAILED_AES_CMAC_MISMATCH": "no enclave here made this report for this enclave",
     "OE_CONSTRAINT_FAILED": "the enclave that asks may not have the provisioning keys",
+    "OE_VERIFY_FAILED": "nobody who is trusted here signed these bytes",
+    "OE_REPORT_PARSE_ERROR": "these bytes are no report, or one of another kind of platform",
+    "OE_INVALID_ISVSVN": "a newer version than this one sealed it, or a newer platform",
     "OE_INTEGER_OVERFLOW": "a size computed from the arguments is too large",
 }
 """What the commonest codes mean when they come from our runtime."""

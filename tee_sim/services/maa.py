@@ -11,9 +11,12 @@ logs in may change the policy.
 Source: Microsoft Learn, "How to author and sign an attestation policy", "Azure Attestation claim
 sets", "Troubleshooting guide"; the recordings of the tests of azure-security-attestation 1.0.0.
 
-Simplified: the service attests SGX only. Its policies are held in memory. A policy cannot replace a
-claim that the service makes itself: what it issues under such a name is left out (unverified). The
-property ``report_validity_in_minutes``, documented for TPM and VBS, holds for SGX.
+Simplified: nothing in a signed request says for when or for which attestation type it is: whoever
+has seen one, and the service shows policies to everybody, can send it again (in Azure roles decide
+who may send at all). The service attests SGX only. Its policies are held in memory. A policy cannot
+replace a claim that the service makes itself: what it issues under such a name is left out
+(unverified). The property ``report_validity_in_minutes``, documented for TPM and VBS, holds for
+SGX.
 """
 
 from __future__ import annotations

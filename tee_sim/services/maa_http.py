@@ -87,12 +87,12 @@ def _handler(answer: Callable[..., str]) -> Callable[[Request], Awaitable[dict[s
             raise ServiceError("log in with a bearer token", code="Unauthorized", status=401)
         if request.query_params.get("api-version") != API_VERSION:
             raise ServiceError(f"the query must say api-version={API_VERSION}")
-        body = b""
+        body = bytearray()
         async for part in request.stream():
             body += part
             if len(body) > MAX_BODY:
                 raise ServiceError(f"the body is longer than {MAX_BODY} bytes", status=413)
-        return {"token": await run_in_threadpool(answer, body, **request.path_params)}
+        return {"token": await run_in_threadpool(answer, bytes(body), **request.path_params)}
 
     return handle
 

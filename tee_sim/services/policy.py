@@ -108,13 +108,29 @@ class Test(NamedTuple):
     operator: str
     wanted: Operand
 
-    def holds(self, claim: Claim, wanted: list[Value]) -> bool:
-        """Whether it holds for a claim. Values of different types are never equal or ordered."""
-        found: Value = getattr(claim, self.property)
-        alike = [value for value in wanted if type(value) is type(found)]
-        if self.operator in ORDER:
-            return type(found) is int and any(ORDER[self.operator](found, v) for v in alike)
-        return (found in alike) == (self.operator != "!=")
+    def at(self, bound: Bound) -> Callable[[Claim], bool]:
+        """Whether it holds for a claim. Values of different types are never equal or ordered.
+
+        Of the values that a name stands for one look is enough, whatever their number: in a long
+        policy a hundred claims would be compared with a hundred others thousands of times.
+        """
+        wanted = {(type(value), value) for value in self.wanted.values(bound)}
+        if self.operator not in ORDER:
+            same = self.operator != "!="
+            return lambda claim: (self._found(claim) in wanted) == same
+        most = max if "<" in self.operator else min
+        limit = most((value for kind, value in wanted if kind is int), default=None)
+        order = ORDER[self.operator]
+
+        def holds(claim: Claim) -> bool:
+            kind, found = self._found(claim)
+            return kind is int and limit is not None and order(found, limit)
+
+        return holds
+
+    def _found(self, claim: Claim) -> tuple[type, Value]:
+        value: Value = getattr(claim, self.property)
+        return type(value), value
 
 
 class Condition(NamedTuple):
@@ -138,8 +154,8 @@ class Rule(NamedTuple):
         """The claims that the action is about, or None if a condition fails."""
         bound: Bound = {}
         for condition in self.conditions:
-            wanted = [(test, test.wanted.values(bound)) for test in condition.tests]
-            found = [c for c in claims if all(test.holds(c, values) for test, values in wanted)]
+            tests = [test.at(bound) for test in condition.tests]
+            found = [claim for claim in claims if all(holds(claim) for holds in tests)]
             if bool(found) == condition.absent:
                 return None
             bound[condition.name] = found

@@ -1,7 +1,7 @@
 """SGX's structures: their sizes, their offsets, and real examples of them."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tee_sim.abi import sgx, sgx_sign
@@ -18,6 +18,7 @@ STRUCTURES: list[type[Struct]] = [
 
 
 @pytest.mark.parametrize("kind", STRUCTURES, ids=lambda kind: kind.__name__)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_any_bytes_of_the_right_size_are_parsed_or_refused(
     kind: type[Struct], data: st.DataObject

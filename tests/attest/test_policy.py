@@ -17,7 +17,7 @@ from tee_sim.attest.policy import Policy, appraise
 from tee_sim.attest.results import AttestationResult
 from tee_sim.attest.rules import RULES, rule_of
 from tee_sim.attest.verifier import verify_quote
-from tee_sim.errors import UsageError
+from tee_sim.errors import NotYetValid, UsageError
 
 STRICT = Policy(
     tcb_statuses=("UpToDate",),
@@ -121,6 +121,19 @@ def test_expired_collateral_is_the_policys_to_accept() -> None:
     assert appraise(expired, Policy(allow_expired_collateral=True)).accepted
 
 
+@pytest.mark.parametrize("who", ["pck", "signing", "root crl", "ca crl"])
+def test_what_is_not_valid_yet_is_nobodys_to_accept(who: str) -> None:
+    early = appraise(verified(Forge(starts={who: AT + 1})), Policy(allow_expired_collateral=True))
+    with pytest.raises(NotYetValid):
+        early.require()
+
+
+@pytest.mark.parametrize("part", ["tcb_info", "qe_identity"])
+def test_the_older_part_of_the_collateral_counts(part: str) -> None:
+    old = verified(Forge(**{part: {"tcbEvaluationDataNumber": 16}}))
+    assert [check.name for check in appraise(old, STRICT).failed] == ["POLICY.TCB_EVALUATION"]
+
+
 def test_two_statuses_and_an_advisory() -> None:
     forge = Forge(tcb_info=BAD_LEVEL, qe_identity={"tcbLevels": [part(1, "UpToDate", "SA-1")]})
     policy = Policy(("UpToDate", "ConfigurationNeeded"), accepted_advisories=("SA-1", "SA-2"))
@@ -154,6 +167,7 @@ def test_policies_from_files() -> None:
         (b"[1, 2]", "neither JSON nor TOML"),
         (b"\xff", "neither JSON nor TOML"),
         (b"{" * 100_000, "neither JSON nor TOML"),
+        (b'{"allow_debug": false, "allow_debug": true}', "there twice"),
         (b"minimum = 1", "no policy field named 'minimum'; there are: tcb_statuses"),
         (b'tcb_statuses = ["Good"]', "no TCB status named 'Good'"),
         (b'tcb_statuses = "UpToDate"', "tcb_statuses is a tuple"),

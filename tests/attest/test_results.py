@@ -44,6 +44,13 @@ def test_require_raises_the_first_failure(
     assert caught.value.check == name
 
 
+def test_a_result_without_checks_is_no_acceptance() -> None:
+    result = AttestationResult("UpToDate", (), (), {})
+    assert not result.accepted
+    with pytest.raises(NotChecked, match="no check"):
+        result.require()
+
+
 def test_json_and_html() -> None:
     result = AttestationResult("UpToDate", ("SA-1",), (PASSED, FAILED, UNKNOWN), {"a": b"\1"})
     plain = json.loads(json.dumps(result.to_json()))
@@ -92,6 +99,7 @@ def without(name: str, value: Any = None) -> str:
         (b"\xff", "no JSON"),
         ("[" * 100_000, "no JSON"),
         (" " * (5 << 20), "more than"),
+        ('{"a": {"b": 1, "b": 1}}', "twice"),
         (without("pck_crl"), "'pck_crl' is missing"),
         (without("pck_crl", 1), "'pck_crl' is no str"),
         (without("pck_crl", "0g"), "hexadecimal"),

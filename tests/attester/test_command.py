@@ -58,6 +58,69 @@ def test_our_own_verifier_agrees(tmp_path: Path) -> None:
     assert run(*verify)[0] == 1  # under Intel's root
 
 
+VBS = {"--boot": "boot.bin", "--reference": "reference.json", "--root": "root.der"}
+
+
+def verify_vbs(where: Path, *more: str, **files: Path) -> tuple[int, str]:
+    given = {name: str(where / file) for name, file in VBS.items()}
+    given |= {"--nonce": "0011aa", "--at": str(AT)}
+    given |= {f"--{name}": str(path) for name, path in files.items()}
+    options = [each for pair in given.items() for each in pair]
+    result = CliRunner().invoke(app, ["verify", str(where / "evidence.bin"), *options, *more])
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result.exit_code, result.stdout or result.stderr
+
+
+@pytest.fixture(scope="module")
+def on_vbs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The files of an updated machine, and of one without updates."""
+    made = []
+    for level in (1, 0):
+        made.append(tmp_path_factory.mktemp("vbs"))
+        arguments = ("attested", "--nonce", "0011aa", "--platform", "vbs", "--patch-level", level)
+        status, said = run("attest", *arguments, "--out", made[-1])
+        assert status == 0, said
+    return made[0], made[1]
+
+
+def test_evidence_of_vbs_leads_down_to_the_boot(on_vbs: tuple[Path, Path], tmp_path: Path) -> None:
+    where, old = on_vbs
+    status, said = verify_vbs(where)
+    assert (status, said.splitlines()[0]) == (0, "accepted: UpToDate")
+    status, said = verify_vbs(old)
+    assert (status, said.splitlines()[0]) == (1, "REFUSED: OutOfDate")
+    held = (where / "claims.bin").read_bytes()
+    assert held.startswith(bytes.fromhex("0011aa"))
+    for data, expected in ((held, 0), (held + b"!", 1)):
+        (tmp_path / "policy.toml").write_text(f'held_data = "{data.hex()}"')
+        assert verify_vbs(where, "--policy", str(tmp_path / "policy.toml"))[0] == expected
+    assert verify_vbs(where, "--nonce", "0011ab")[0] == 1
+    assert verify_vbs(where, boot=old / "boot.bin")[0] == 1
+    attest(tmp_path)
+    assert verify_vbs(where, root=tmp_path / "root.der")[0] == 1  # Intel is no vendor of TPMs
+
+
+def test_what_is_missing_for_vbs_is_named(on_vbs: tuple[Path, Path], tmp_path: Path) -> None:
+    evidence = on_vbs[0] / "evidence.bin"
+    status, said = run("verify", evidence, "--at", AT, "--nonce", "00")
+    assert (status, "give --root, --boot, --reference, too" in said) == (2, True)
+    (tmp_path / "junk").write_bytes(b'{"measurements": {"firmware": ["00"]}}')
+    for name in ("boot", "reference", "root"):
+        status, said = verify_vbs(on_vbs[0], **{name: tmp_path / "junk"})
+        assert (status, said.count("\n")) == (2, 1), said
+    assert verify_vbs(on_vbs[0], "--nonce", "0")[0] == 2
+    attest(tmp_path)
+    status, said = run("verify", tmp_path / "evidence.bin", "--at", AT)
+    assert (status, "give --collateral" in said) == (2, True)
+    # What would not be looked at is no reassurance.
+    collateral = tmp_path / "collateral.json"
+    quote = ("verify", tmp_path / "evidence.bin", "--at", AT, "--collateral", collateral)
+    status, said = run(*quote, "--nonce", "ff")
+    assert (status, "is compared with --nonce" in said) == (2, True)
+    status, said = verify_vbs(on_vbs[0], collateral=collateral)
+    assert (status, "is compared with --collateral" in said) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

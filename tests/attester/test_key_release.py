@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attester.servers import AT, HEADER, Server, server
+from tee_sim import Platform
+from tee_sim.abi.image import measure
 from tee_sim.attest.policy import Policy, appraise
 from tee_sim.attest.relying_party import RelyingParty
-from tee_sim.attest.results import AttestationResult
+from tee_sim.attest.results import AppraisalCheck, AttestationResult
+from tee_sim.attest.tpm_endorser import TPMVendor
+from tee_sim.attest.vbs import verify_vbs_evidence
 from tee_sim.attest.verifier import verify_evidence
-from tee_sim.attester import evidence_of
+from tee_sim.attester import evidence_of, published_values
 from tee_sim.errors import (
     AttestationError,
     DebugForbidden,
@@ -22,6 +27,7 @@ from tee_sim.errors import (
     NonceMismatch,
     ReferenceValueMismatch,
 )
+from tee_sim.units import MIB
 
 SECRET = b"the vault's combination: 1234"
 
@@ -52,6 +58,46 @@ def test_the_secret_reaches_the_enclave_and_nobody_else() -> None:
         other.receive(message, len(message))
     physical = here.attested.physical("attested_secret")
     assert here.host.adversary.read(physical, len(SECRET)) != SECRET
+
+
+def test_the_same_protocol_on_vbs() -> None:
+    host, vendor = Platform("vbs", memory=64 * MIB), TPMVendor()
+    enclave = host.create_enclave("attested")
+    assert host.host.vbs
+    boot = host.host.vbs.boot_evidence(b"nonce", vendor.certify)
+
+    def owner(**policy: Any) -> RelyingParty:
+        how: Any = {
+            "root": vendor.root_der,
+            "nonce": b"nonce",
+            "at": AT,
+            "reference": published_values(),
+        }
+        wanted = Policy(**policy)
+        return RelyingParty(lambda data: appraise(verify_vbs_evidence(data, boot, **how), wanted))
+
+    program = owner(measurements=(measure(enclave.program.image),), minimum_version=2)
+    message = program.release(evidence_of(enclave, program.challenge()), SECRET)
+    assert enclave.receive(message, len(message)) == sha256(SECRET).digest()
+    forged = bytearray(evidence_of(enclave, program.challenge()))
+    forged[-64:] = evidence_of(host.create_enclave("attested"), b"the host's")[-64:]
+    with pytest.raises(AttestationError, match="CUSTOM_CLAIMS"):
+        program.release(bytes(forged), SECRET)
+    debug = host.create_enclave("attested", debug=True)
+    with pytest.raises(DebugForbidden):
+        owner(allow_debug=True).release(evidence_of(debug, b""), SECRET)
+
+
+def test_what_is_bound_has_to_be_a_key() -> None:
+    party: RelyingParty
+
+    def opinion(evidence: bytes) -> AttestationResult:
+        claims = {"custom_claims_buffer": evidence}
+        return AttestationResult("UpToDate", (), (AppraisalCheck("A", True, "", "", ""),), claims)
+
+    party = RelyingParty(opinion)
+    with pytest.raises(LayoutError, match="public key"):
+        party.release(party.challenge() + bytes(64), SECRET)
 
 
 def test_no_evidence_serves_twice_and_none_without_a_challenge() -> None:

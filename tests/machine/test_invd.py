@@ -34,6 +34,13 @@ def test_invd_faults_on_a_machine_with_enclave_memory(tee: str) -> None:
     assert vault.tries_left() == 0
 
 
+def test_a_hypervisor_writes_back_before_it_invalidates() -> None:
+    host = Platform("vbs", **SMALL)
+    vault = locked_vault(host)
+    host.adversary.invd()
+    assert vault.tries_left() == 0
+
+
 @pytest.mark.parametrize("tee", ["none", "sgx-mee", "sgx-tme"])
 def test_without_the_check_invd_takes_back_what_was_not_written_back(tee: str) -> None:
     host = Platform(tee, **SMALL, without={"INVD.PRM"} if tee.startswith("sgx") else ())

@@ -70,6 +70,7 @@ def test_the_same_seed_makes_the_same_tpm_and_another_seed_another() -> None:
         lambda tpm: tpm.extend(0, bytes(20)),
         lambda tpm: tpm.quote("text", [0]),
         lambda tpm: tpm.quote(bytes(65), [0]),
+        lambda tpm: tpm.quote("nonce", [0]),
         lambda tpm: tpm.quote(b"", [24]),
         lambda tpm: measured_boot(tpm, BOOT[:1], idks(0).public_key()),
         lambda tpm: measured_boot(tpm, [*BOOT, BOOT[0]._replace(svn=-1)], idks(0).public_key()),

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from azure.security.attestation import AttestationAdministrationClient, AttestationClient
+from cryptography.hazmat.primitives.asymmetric import ec
 from typer.testing import CliRunner
 
 from attest.quotes import FMSPC
@@ -21,6 +22,7 @@ from tee_sim.attest.intel import SimulatedIntel
 from tee_sim.attester import QuotingService, evidence_of, manufacture
 from tee_sim.cli import app
 from tee_sim.platform import Platform
+from tee_sim.services.local_ca import certify
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is a POSIX signal here")
 
@@ -94,9 +96,12 @@ def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
         other.bind(("127.0.0.1", 0))
         port = other.getsockname()[1]
         assert "cannot be had" in refused("--out", str(tmp_path), "--port", str(port))
-    assert "No such file" in refused("--isolated", str(tmp_path / "missing"))
     (tmp_path / "empty").touch()
-    assert "File exists" in refused("--out", str(tmp_path / "empty"))
+    assert "empty" in refused("--out", str(tmp_path / "empty" / "below"))
+    assert "No such file" in refused("--isolated", str(tmp_path / "missing"))
     assert "--isolated" in refused("--isolated", str(tmp_path / "empty"))
+    (tmp_path / "curve").write_text(pem(certify("curve", ec.generate_private_key(ec.SECP256R1()))))
+    assert "no RSA key" in refused("--isolated", str(tmp_path / "curve"))
+    assert "--collateral" in refused("--root", str(tmp_path / "empty"))
     assert "no JSON" in refused("--collateral", str(tmp_path / "empty"))
     assert "65535" in refused("--port", "65536")

@@ -10,18 +10,16 @@ Enclave for Execution"; RFC 8017, "EMSA-PKCS1-v1_5".
 
 import datetime
 import hashlib
-from functools import cache
-from importlib.resources import files
 from typing import Literal, TypeAlias
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tee_sim.abi.sgx import Attributes, AttributesMask, MiscSelect
 from tee_sim.abi.sgx_sign import HEADER, HEADER2, SIGSTRUCT
 from tee_sim.errors import TeeSimError, UsageError
+from tee_sim.machine.entropy import published_key
 
 KEY_BYTES = 384
 """Bytes of the modulus, the signature, Q1 and Q2."""
@@ -164,22 +162,14 @@ def _little(number: int) -> bytes:
 
 def load_signing_key() -> RSAPrivateKey:
     """The key that signs this project's example programs. It is public: it protects nothing."""
-    return _load("signing_key.pem")
+    return published_key("signing_key.pem")
 
 
 def load_attacker_key() -> RSAPrivateKey:
     """Another public key: that of a host which signs a changed program as its own."""
-    return _load("attacker_key.pem")
+    return published_key("attacker_key.pem")
 
 
 def load_vendor_key() -> RSAPrivateKey:
     """The public key of the simulated vendor: IA32_SGXLEPUBKEYHASH names it after a reset."""
-    return _load("vendor_key.pem")
-
-
-@cache
-def _load(name: str) -> RSAPrivateKey:
-    key = load_pem_private_key(files("tee_sim.programs").joinpath(name).read_bytes(), None)
-    if not isinstance(key, RSAPrivateKey):
-        raise UsageError(f"{name} holds no RSA key")
-    return key
+    return published_key("vendor_key.pem")

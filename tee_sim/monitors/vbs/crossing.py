@@ -30,6 +30,7 @@ from tee_sim.machine.paging import (
     PFEC_PRESENT,
     PFEC_WRITE,
     PRESENT,
+    USER,
     WRITABLE,
 )
 from tee_sim.machine.registers import FLAGS_INITIAL, FSBASE, GSBASE, RAX, RFLAGS, RIP, RSP
@@ -50,7 +51,8 @@ def call_enclave(
     """CallEnclave: enter by a thread that is idle.
 
     # Checks
-    The enclave is initialised and has the thread, which is neither inside nor interrupted.
+    The enclave is initialised and has the thread, which is neither inside nor interrupted; no other
+    thread of it waits on this processor.
 
     # Transition
     The registers that both levels share are VTL0's; RIP, RFLAGS, FS, GS and CR3 the enclave's own.
@@ -60,7 +62,7 @@ def call_enclave(
     """
     sk.require(enclave, State.INITIALIZED, "CallEnclave")
     busy = {*enclave.inside.values(), *(waits for waits, _slot in enclave.waiting.values())}
-    if not 0 <= thread < len(enclave.threads) or thread in busy:
+    if not 0 <= thread < len(enclave.threads) or thread in busy or lp.index in enclave.waiting:
         raise error("CallEnclave", "ERROR_INVALID_PARAMETER", f"thread {thread} is not to be had")
     start, registers = enclave.threads[thread], registers.copy()
     registers[RIP], registers[RFLAGS] = start.entry, FLAGS_INITIAL
@@ -88,6 +90,7 @@ def leave(sk: SecureKernel, lp: LogicalProcessor, reason: str = "return") -> Non
     enclave.inside.pop(lp.index, None)
     if lp.index in enclave.handling and lp.index not in enclave.waiting:
         enclave.waiting[lp.index] = enclave.handling[lp.index], 0
+        enclave.events[lp.index] = None  # it is handled once
     lp.switch(enclave.process.cr3, None)
     lp.flush_tlb()
     if sk.checks.tracer is not None:
@@ -196,8 +199,9 @@ def vtl0_page(sk: SecureKernel, enclave: Enclave, gva: int) -> int | None:
         entry = enclave.process.entry(gva)
     except UsageError:
         return None  # tables that VTL0 itself could not use
-    if not entry & PRESENT:
-        return None
+    usable = entry & PRESENT and entry & USER
+    if not usable or entry & ADDRESS_MASK >= sk.hypervisor.machine.dram.size:
+        return None  # its own user code could not use the page either
     if not sk.hypervisor.is_open(entry & ADDRESS_MASK) and sk.checks.on(rules.VTL0_PAGE):
         fault = GeneralProtection(f"VTL0 lends a page of VTL1 at {gva:#x}")
         raise sk.checks.refuse(rules.VTL0_PAGE, fault)
@@ -246,10 +250,3 @@ def mirror(sk: SecureKernel, enclave: Enclave, fault: PageFault) -> bool:
     )
     sk.hypervisor.machine.mmu.forget()
     return True
-
-
-def unmirror(sk: SecureKernel, enclave: Enclave, gva: int) -> None:
-    """VTL0 changes a page of the process: what the enclave could use there is void."""
-    if enclave.mirrored.pop(gva & -PAGE, None) is not None:
-        enclave.space.set_entry(gva & -PAGE, 0)
-        sk.hypervisor.machine.mmu.shootdown()

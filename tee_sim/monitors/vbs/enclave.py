@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 
+from tee_sim.abi.sgx import TCS
 from tee_sim.abi.vbs_image import CreateInfo, EnclaveConfig
 from tee_sim.errors import Fault
 from tee_sim.machine.memory import AddressSpace
@@ -107,9 +108,10 @@ class Enclave:
         signature: of its image; `NO_SIGNATURE` before that is loaded.
         name: of its image.
         strict: it does not touch the memory of its process.
+        control: the control pages of its image, which say where threads start.
         threads: what InitializeEnclave made.
         pages: the pages that VTL0 gave: offset -> physical address.
-        mirrored: pages of the process that it can use now: linear address -> physical address.
+        mirrored: pages of the process that it can use now: linear address -> page-table entry.
         inside: index of a logical processor -> number of the thread that runs there.
         waiting: the same for interrupted threads, with the slot of their context.
         events: what interrupted the thread on a logical processor last; None for a timer.
@@ -126,6 +128,7 @@ class Enclave:
     signature: ImageSignature = NO_SIGNATURE
     name: str = ""
     strict: bool = False
+    control: tuple[TCS, ...] = ()
     threads: list[Thread] = field(default_factory=list)
     pages: dict[int, int] = field(default_factory=dict)
     mirrored: dict[int, int] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from tee_sim.errors import VBSError
 from tee_sim.machine.cpu import LogicalProcessor
 from tee_sim.machine.registers import FLAGS_INITIAL, FSBASE, GSBASE, RAX, RFLAGS, RIP, RSP
 from tee_sim.monitors.vbs import crossing, services
-from tee_sim.monitors.vbs.enclave import Enclave
+from tee_sim.monitors.vbs.enclave import Enclave, State
 from tee_sim.monitors.vbs.secure_kernel import SecureKernel
 
 SAVE_AREA = -4280
@@ -32,11 +32,12 @@ def deliver(sk: SecureKernel, enclave: Enclave, lp: LogicalProcessor, registers:
     """Enter a thread that an exception interrupted, for its handler; False if none did.
 
     # Checks
-    The thread waits because of an exception, and not for a timer: VTL0 cannot invent one.
+    The thread waits because of an exception, and not for a timer: VTL0 can neither invent one nor
+    have one handled twice. The enclave was not terminated.
     """
     thread, slot = enclave.waiting.get(lp.index, (0, 1))
     event = enclave.events.get(lp.index)
-    if slot or event is None:
+    if slot or event is None or enclave.state != State.INITIALIZED:
         return False
     start = enclave.threads[thread]
     area, context = start.gs + SAVE_AREA, crossing.context_of(sk, enclave, thread)[0]

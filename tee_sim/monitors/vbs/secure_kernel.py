@@ -30,11 +30,12 @@ from tee_sim.errors import VBSError
 from tee_sim.machine.entropy import Entropy
 from tee_sim.machine.measured_boot import Component, idks, measured_boot
 from tee_sim.machine.memory import AddressSpace, FrameAllocator
+from tee_sim.machine.paging import ADDRESS_MASK
 from tee_sim.machine.tpm import TPM
 from tee_sim.monitors.vbs import checks as rules
 from tee_sim.monitors.vbs.enclave import Enclave, ImageSignature, State, Thread
 from tee_sim.monitors.vbs.hypervisor import ALL, HyperV
-from tee_sim.units import MIB, PAGE, is_aligned
+from tee_sim.units import MIB, PAGE, align_down, is_aligned
 
 GRANULE = 2 * MIB
 """Enclaves start at multiples of this, and their sizes are."""
@@ -55,6 +56,9 @@ FIRST_GOOD_SVN = 2
 """Updates bring a list of vulnerable images. Ours has one: this image id, below this version."""
 
 
+LEAST_MEMORY, SHARE = 4 * MIB, 64
+"""Bytes that the secure kernel has at least, and which part of a large memory."""
+
 HYPERVISOR, SECURE_KERNEL = "hvix64.exe", "securekernel.exe"
 
 
@@ -74,6 +78,11 @@ def boot_components(svn: int, without: Collection[str] = ()) -> tuple[Component,
         image = " ".join((name, f"version {svn}", *(f"without {check}" for check in off)))
         found.append(Component(name, svn, image.encode()))
     return tuple(found)
+
+
+def own_memory(size: int) -> range:
+    """What the secure kernel takes of ``size`` bytes of memory: the highest."""
+    return range(size - max(LEAST_MEMORY, align_down(size // SHARE)), size)
 
 
 class SecureKernel:
@@ -114,11 +123,18 @@ class SecureKernel:
         hypervisor.on_reset.append(self.boot)
 
     def boot(self) -> None:
-        """Measured boot; then the secure kernel takes its memory, and there are no enclaves."""
+        """Measured boot; then the secure kernel takes its memory, and there are no enclaves.
+
+        Handles from before lead nowhere: their page tables are ordinary pages again.
+        """
         key = self.signing_key.public_key()
         self.event_log = measured_boot(self.tpm, self._components, key)
-        self.frames = FrameAllocator(self._memory, "the secure kernel's memory")
+        for enclave in self.enclaves:
+            enclave.state = State.DELETED
+            enclave.mirrored.clear()
+            enclave.space.free()
         self.enclaves.clear()
+        self.frames = FrameAllocator(self._memory, "the secure kernel's memory")
         self._protect(self._memory[::PAGE], 0)
 
     def create_enclave(
@@ -170,11 +186,12 @@ class SecureKernel:
         no list of vulnerable ones (SK.REVOKED_IMAGE).
 
         # Transition
-        The pages are closed to VTL0 before anything is copied into them, and mapped with exactly
-        the rights of the image.
+        The pages are closed to VTL0 before anything is copied into them, taken from every enclave
+        that was lent them (SK.VTL0_PAGE), and mapped with exactly the rights of the image.
 
         # Measurement
-        UniqueId is `tee_sim.abi.image.measure`: place, rights and content of every page.
+        UniqueId is `tee_sim.abi.image.measure`: place and rights of every page, and all content
+        that the author measured (not that of the heap).
 
         Args:
             enclave: from `create_enclave`.
@@ -185,6 +202,7 @@ class SecureKernel:
 
         Raises:
             VBSError: refused; the pages are VTL0's again, and nothing is loaded.
+            LayoutError: a control page holds what it cannot; likewise.
         """
         call = "LoadEnclaveImage"
         self.require(enclave, State.CREATED, call)
@@ -192,7 +210,9 @@ class SecureKernel:
             raise error(call, "ERROR_INVALID_PARAMETER", "one page for each of the image's")
         self._check_pages(pages)
         self._check_signature(image, signature)
+        control = [TCS.unpack(p.content) for p in image.pages if p.page_type == PageType.TCS]
         self._protect(pages, 0)
+        self._take_back(set(pages))
         for page, hpa in zip(image.pages, pages, strict=True):
             self.hypervisor.machine.cache.write(hpa, page.content)
             enclave.pages[page.offset] = hpa
@@ -201,7 +221,23 @@ class SecureKernel:
             gva = enclave.base + page.offset
             enclave.space.map(gva, hpa, writable=writable, executable=executable)
         enclave.signature, enclave.name, enclave.state = signature, name, State.LOADED
+        enclave.control = tuple(control)
         enclave.strict = signature.config.policy_flags.strict_memory
+
+    def _take_back(self, pages: Collection[int]) -> None:
+        """No enclave goes on using as ordinary memory what is VTL1's from now on."""
+        if not self.checks.on(rules.VTL0_PAGE):
+            return
+        for enclave in self.enclaves:
+            for gva, entry in list(enclave.mirrored.items()):
+                if entry & ADDRESS_MASK in pages:
+                    self.unmirror(enclave, gva)
+
+    def unmirror(self, enclave: Enclave, gva: int) -> None:
+        """A page of the process changes: what the enclave could use there is void."""
+        if enclave.mirrored.pop(gva & -PAGE, None) is not None:
+            enclave.space.set_entry(gva & -PAGE, 0)
+            self.hypervisor.machine.mmu.shootdown()
 
     def _check_pages(self, pages: Sequence[int]) -> None:
         call, end = "LoadEnclaveImage", self.hypervisor.machine.dram.size
@@ -226,19 +262,19 @@ class SecureKernel:
             why = f"version {config.security_version} of this image has a known hole"
             self.refuse(rules.REVOKED_IMAGE, call, code, why)
 
-    def initialize_enclave(self, enclave: Enclave, image: Image, info: InitInfo) -> None:
+    def initialize_enclave(self, enclave: Enclave, info: InitInfo) -> None:
         """InitializeEnclave: make the threads; nothing can be loaded any more.
 
         # Checks
         An image is loaded, and has as many threads, which start inside.
 
         # Transition
-        Each thread starts where its control page in the image says, and gets a page of the secure
-        kernel for its context.
+        Each thread starts where its control page in the loaded image says, and gets a page of the
+        secure kernel for its context.
         """
         call = "InitializeEnclave"
         self.require(enclave, State.LOADED, call)
-        starts = [TCS.unpack(p.content) for p in image.pages if p.page_type == PageType.TCS]
+        starts = enclave.control
         if info.length != InitInfo.SIZE or not 1 <= info.thread_count <= len(starts):
             raise error(call, "ERROR_INVALID_PARAMETER", f"at most {len(starts)} threads")
         for tcs in starts[: info.thread_count]:

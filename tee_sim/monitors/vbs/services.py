@@ -175,7 +175,7 @@ def restrict_containing_process_access(
     store(sk, enclave, previous, int(enclave.strict).to_bytes(4, "little"))
     enclave.strict = restrict & 0xFFFFFFFF != 0
     for gva in list(enclave.mirrored) if enclave.strict else ():
-        crossing.unmirror(sk, enclave, gva)
+        sk.unmirror(enclave, gva)
 
 
 def debug(
@@ -184,8 +184,13 @@ def debug(
     """What a debugger in VTL0 reads; with ``data``, which has ``size`` bytes, what it overwrites.
 
     # Checks
-    Author and creator allow it (SK.DEBUG_POLICY).
+    The enclave exists; author and creator allow it (SK.DEBUG_POLICY).
+
+    Raises:
+        VBSError: they do not, or the memory is not the enclave's.
     """
+    if enclave.state == State.DELETED:
+        raise error("ReadProcessMemory", "ERROR_INVALID_ADDRESS", "it was deleted")
     if not enclave.debug and sk.checks.on(rules.DEBUG_POLICY):
         why = "the enclave was not made to be debugged"
         sk.refuse(rules.DEBUG_POLICY, "ReadProcessMemory", "ERROR_ACCESS_DENIED", why)

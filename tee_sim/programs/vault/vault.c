@@ -29,10 +29,10 @@ union {
 
 oe_result_t make_secret(const char* pin, uint8_t* digest)
 {
-    size_t length = strlen(pin);
+    size_t length = pin ? strlen(pin) : 0;
     oe_result_t result;
 
-    if (length == 0 || length >= PIN_ROOM)
+    if (!digest || length == 0 || length >= PIN_ROOM)
         return OE_INVALID_PARAMETER;
     result = oe_random(vault_secret.bytes, SECRET_SIZE);
     if (result != OE_OK)
@@ -65,7 +65,7 @@ int release(const char* pin, uint8_t* secret)
         return -1;
     /* Count first, compare afterwards: a host that stops the call in between gains nothing. */
     vault_tries.left = vault_tries.left - 1;
-    if (!same_pin(pin))
+    if (!pin || !secret || !same_pin(pin))
         return 0;
     vault_tries.left = MAX_TRIES;
     memcpy(secret, vault_secret.bytes, SECRET_SIZE);

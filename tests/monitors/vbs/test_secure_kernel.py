@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tee_sim import Platform
 from tee_sim.abi.image import PLAIN, Identity, measure
+from tee_sim.abi.sgx import TCS, PageType
 from tee_sim.abi.vbs import EnclaveIdentity, read_report
 from tee_sim.abi.vbs_image import CreateFlags, CreateInfo, EnclaveConfig, InitInfo
 from tee_sim.errors import (
@@ -24,18 +25,23 @@ from tee_sim.errors import (
     EcallFailed,
     EnclaveLost,
     GeneralProtection,
+    LayoutError,
     TeeSimError,
+    UsageError,
     VBSError,
 )
 from tee_sim.hypervisor.guest import ARENA_BASE
+from tee_sim.hypervisor.honest import Launch
 from tee_sim.hypervisor.vbs import VBSDriver, VBSGuest
+from tee_sim.machine.paging import PRESENT, USER, WRITABLE
 from tee_sim.machine.registers import R10, RAX, RDI, RDX, RSI
 from tee_sim.monitors.vbs import crossing, exceptions, services
 from tee_sim.monitors.vbs.enclave import ImageSignature
-from tee_sim.monitors.vbs.secure_kernel import ERRORS
+from tee_sim.monitors.vbs.secure_kernel import ERRORS, own_memory
 from tee_sim.monitors.vbs.services import Call
 from tee_sim.platform import DeployedEnclave
 from tee_sim.sdk.build import GUEST
+from tee_sim.sdk.host import Enclave
 from tee_sim.sdk.image import load_program
 from tee_sim.units import MIB, PAGE
 
@@ -76,7 +82,7 @@ def test_each_step_of_the_life_of_an_enclave_needs_the_one_before() -> None:
         create = (base, size, info, space, lambda gva: False)
         assert refused(lambda c=create: vbs.create_enclave(*c)) == "ERROR_INVALID_PARAMETER"
     enclave = vbs.create_enclave(4 * MIB, 2 * MIB, info, space, lambda gva: False)
-    assert refused(lambda: vbs.initialize_enclave(enclave, image, init)) == "ERROR_ENCLAVE_FAILURE"
+    assert refused(lambda: vbs.initialize_enclave(enclave, init)) == "ERROR_ENCLAVE_FAILURE"
     lp = host.machine.processor(0)
     enter = (enclave, lp, 0, [0] * 20)
     assert refused(lambda: vbs.call_enclave(*enter)) == "ERROR_ENCLAVE_FAILURE"
@@ -91,8 +97,8 @@ def test_each_step_of_the_life_of_an_enclave_needs_the_one_before() -> None:
     assert refused(lambda: vbs.load_enclave_image(*load)) == "ERROR_ENCLAVE_FAILURE"
     for count in (0, 2):
         many = InitInfo(length=8, thread_count=count)
-        assert refused(lambda m=many: vbs.initialize_enclave(enclave, image, m)).startswith("ERROR")
-    vbs.initialize_enclave(enclave, image, init)
+        assert refused(lambda m=many: vbs.initialize_enclave(enclave, m)).startswith("ERROR")
+    vbs.initialize_enclave(enclave, init)
     assert refused(lambda: vbs.call_enclave(enclave, lp, 1, [0] * 20)) == "ERROR_INVALID_PARAMETER"
     assert refused(lambda: vbs.resume(enclave, lp)) == "ERROR_INVALID_PARAMETER"
     vbs.terminate_enclave(enclave)
@@ -189,9 +195,7 @@ def test_any_calls_of_vtl0_in_any_order_harm_nobody_else(seed: int) -> None:
     steps: list[Callable[[], object]] = [
         create,
         lambda: vbs.load_enclave_image(some(), image, host.sign(image, PLAIN), pages()),
-        lambda: vbs.initialize_enclave(
-            some(), image, InitInfo(length=8, thread_count=rng.randrange(6))
-        ),
+        lambda: vbs.initialize_enclave(some(), InitInfo(length=8, thread_count=rng.randrange(6))),
         lambda: len(known) > 1 and enter(known[-1]),
         lambda: crossing.interrupt(vbs._sk, lp, None) if lp.context else None,
         lambda: len(known) > 1 and vbs.resume(known[-1], lp),
@@ -209,7 +213,104 @@ def test_any_calls_of_vtl0_in_any_order_harm_nobody_else(seed: int) -> None:
     assert sha256(bystander.release("1").secret).digest() == digest
 
 
+def test_threads_start_where_the_signed_image_says() -> None:
+    host = platform()
+    vbs, image = driver(host), load_program("vault", "vbs").image
+    info, space = CreateInfo(owner_id=bytes(32)), host.host.new_address_space()
+    enclave = vbs.create_enclave(4 * MIB, 2 * MIB, info, space, lambda gva: False)
+    pages = [host.host.frames.take() for _ in image.pages]
+    vbs.load_enclave_image(enclave, image, host.sign(image, PLAIN), pages)
+    vbs.initialize_enclave(enclave, InitInfo(length=8, thread_count=1))
+    control = next(page for page in image.pages if page.page_type == PageType.TCS)
+    assert enclave.threads[0].entry == enclave.base + TCS.unpack(control.content).oentry
+
+
+@pytest.mark.parametrize("end", ["close", "power_cut"])
+def test_a_handle_of_a_deleted_enclave_leads_nowhere(end: str) -> None:
+    host = platform(without={"SK.DEBUG_POLICY"})
+    old = host.create_enclave("vault", debug=True)
+    old.close() if end == "close" else host.machine.power_cut()
+    victim = host.create_enclave("vault")
+    victim.make_secret("1")
+    vbs, handle, place = driver(host), guest(old).enclave, victim.address("vault_secret")
+    lp = host.machine.processor(1)
+    assert refused(lambda: vbs.debug(handle, place, 32)) == "ERROR_INVALID_ADDRESS"
+    assert refused(lambda: vbs.delete_enclave(handle)) == "ERROR_INVALID_ADDRESS"
+    assert refused(lambda: vbs.call_enclave(handle, lp, 0, [0] * 20)) == "ERROR_ENCLAVE_FAILURE"
+
+
+def test_more_memory_makes_room_for_more_enclaves() -> None:
+    assert len(own_memory(16 * MIB)) == len(own_memory(256 * MIB)) == 4 * MIB
+    assert len(own_memory(1024 * MIB)) == 16 * MIB
+    host = platform(memory=512 * MIB)
+    kernel = driver(host)._sk
+    assert kernel.frames.left == 8 * MIB // PAGE
+    assert not kernel.hypervisor.is_open(own_memory(512 * MIB).start)
+
+
+def test_tables_from_before_a_power_cut_change_nothing() -> None:
+    host = platform()
+    old = host.create_enclave("careless")
+    old.guest.write(LOOT, bytes(8))
+    old.peek(LOOT)
+    host.machine.power_cut()
+    victim = host.create_enclave("careless")
+    victim.guest.write(LOOT, b"one page")
+    victim.peek(LOOT)
+    tables = guest(victim).enclave.space
+    before = tables.entry(LOOT)
+    old.guest.space.map(LOOT, host.host.frames.take())
+    assert tables.entry(LOOT) == before
+
+
+def test_an_owner_that_does_not_fit_is_refused_and_costs_no_page() -> None:
+    host = platform()
+    left = host.host.frames.left
+    for owner in (b"short", bytes(33), "text", None, 3):
+        with pytest.raises(LayoutError, match="owner_id"):
+            host.create_enclave("hello", owner_id=owner)  # type: ignore[arg-type]  # bad on purpose
+    assert host.host.frames.left == left
+
+
 # Memory
+
+
+def test_tables_that_became_an_enclaves_page_are_not_the_hosts_to_edit() -> None:
+    host = platform()
+    image, space = load_program("vault", "vbs"), host.host.new_address_space()
+    offset = image.symbols["vault_secret"]
+    pages = [
+        space.cr3 if p.offset == offset else host.host.frames.take() for p in image.image.pages
+    ]
+    launch = Launch("vault", image.image, host.sign(image.image, image.identity))
+    victim = Enclave(image.interface, VBSGuest(host.host, driver(host), launch, pages))
+    digest = victim.make_secret("1")
+    for call in (lambda: space.map(LOOT, PAGE), lambda: space.entry(LOOT)):
+        with pytest.raises(UsageError, match="not in the host's memory"):
+            call()
+    assert sha256(victim.release("1").secret).digest() == digest
+
+
+@pytest.mark.parametrize("without", [(), ("SK.VTL0_PAGE",)])
+def test_a_page_that_becomes_an_enclaves_is_taken_from_whom_it_was_lent(
+    without: tuple[str, ...],
+) -> None:
+    host = platform(without=without)
+    spy = host.create_enclave("careless")
+    image, page = load_program("vault", "vbs"), host.host.frames.take()
+    spy.guest.space.map(LOOT, page)
+    assert spy.peek(LOOT) == 0
+    offset = image.symbols["vault_secret"]
+    pages = [page if p.offset == offset else host.host.frames.take() for p in image.image.pages]
+    launch = Launch("vault", image.image, host.sign(image.image, image.identity))
+    victim = Enclave(image.interface, VBSGuest(host.host, driver(host), launch, pages))
+    digest = victim.make_secret("1")
+    if not without:
+        with pytest.raises(EnclaveLost, match=r"SK\.VTL0_PAGE"):
+            spy.peek(LOOT)
+    else:
+        found = b"".join(spy.peek(LOOT + at).to_bytes(8, "little") for at in range(0, 32, 8))
+        assert sha256(found).digest() == digest
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -225,6 +326,26 @@ def test_arguments_reach_an_enclave_whether_it_may_touch_its_process_or_not(stri
         assert "SK.STRICT_MEMORY" in str(lost.value.fault)
     else:
         assert enclave.peek(LOOT) == int.from_bytes(b"outside!", "little")
+
+
+@pytest.mark.parametrize("entry", [PRESENT | WRITABLE, PRESENT | WRITABLE | USER | 1 << 50])
+def test_an_enclave_uses_no_page_that_its_process_could_not(entry: int) -> None:
+    host = platform()
+    page = host.host.frames.take()
+    host.adversary.write(page, b"kernel's")
+    enclave = host.create_enclave("careless")
+    enclave.guest.space.set_entry(LOOT, page | entry)
+    with pytest.raises(EnclaveLost):
+        enclave.peek(LOOT)
+    caller = host.create_enclave("careless")
+    caller.guest.space.set_entry(LOOT, page | entry)
+    inside = caller.address("careless_page")
+    for call, arguments in (
+        (Call.COPY_INTO_ENCLAVE, (inside, LOOT, 8)),
+        (Call.COPY_OUT_OF_ENCLAVE, (LOOT, inside, 8)),
+    ):
+        assert answer(caller, call, *arguments) == ERRORS["ERROR_INVALID_ADDRESS"]
+    assert host.adversary.read(page, 8) == b"kernel's"
 
 
 def test_an_enclave_sees_its_process_as_the_process_is_now() -> None:
@@ -379,6 +500,54 @@ def test_vtl0_cannot_invent_an_exception() -> None:
     box.guest.timer = 30
     assert box.divide(6, 2) == 3
     assert (offered, box.handled()) == ([False], 0)
+
+
+def test_an_exception_is_handled_once() -> None:
+    host = platform()
+    box = host.create_enclave("strongbox")
+    box.make_secret("1")
+    again = []
+
+    def answered(lp: Any, offered: Any) -> None:
+        again.append(box.guest._offer(lp))
+        VBSGuest._answered(guest(box), lp, offered)
+
+    guest(box)._answered = answered  # type: ignore[method-assign]  # VTL0 offers it once more
+    assert (box.divide(9, 0), box.handled(), again) == (2**64 - 1, 1, [False])
+
+
+def test_a_terminated_enclave_handles_no_exception() -> None:
+    host = platform()
+    box = host.create_enclave("strongbox")
+    box.make_secret("1")
+    offered = []
+
+    def handler(victim: Any, lp: Any, event: Any) -> bool:
+        driver(host).terminate_enclave(guest(box).enclave)
+        offered.append(victim._offer(lp))
+        return False
+
+    box.guest.handlers.append(handler)
+    with pytest.raises(EnclaveLost):
+        box.divide(9, 0)
+    assert offered == [False]
+
+
+def test_no_other_thread_is_called_on_a_processor_where_one_waits() -> None:
+    host = platform(without={"VTL.INTERRUPTS"})
+    crew = host.create_enclave("race")
+    statuses = []
+
+    def interrupted(victim: Any, lp: Any, event: Any) -> bool:
+        call = (guest(crew).enclave, lp, 1, [0] * 20)
+        statuses.append(refused(lambda: driver(host).call_enclave(*call)))
+        victim.timer = None
+        return event is None
+
+    crew.guest.handlers.append(interrupted)
+    crew.guest.timer = 30
+    crew.add(1000)
+    assert statuses == ["ERROR_INVALID_PARAMETER"]
 
 
 # Against independent sources

@@ -86,7 +86,7 @@ void* oe_host_calloc(size_t nmemb, size_t size)
     if (__builtin_mul_overflow(nmemb, size, &total))
         return NULL;
     void* ptr = oe_host_malloc(total);
-    return ptr ? memset(ptr, 0, total) : NULL;
+    return ptr && tee_clear_outside((uint64_t)ptr, total) == OE_OK ? ptr : NULL;
 }
 
 void oe_host_free(void* ptr)
@@ -100,9 +100,8 @@ char* oe_host_strndup(const char* str, size_t n)
     size_t length = str ? strnlen(str, n) : 0;
     char* copy = str ? oe_host_malloc(length + 1) : NULL;
 
-    if (copy) {
-        memcpy(copy, str, length);
-        copy[length] = '\0';
-    }
+    if (!copy || tee_write_outside((uint64_t)copy, str, length) != OE_OK ||
+        tee_clear_outside((uint64_t)copy + length, 1) != OE_OK)
+        return NULL;
     return copy;
 }
