@@ -8,15 +8,16 @@ from hypothesis import strategies as st
 
 from tee_sim.attest.certificates import derive_key, public_bytes
 from tee_sim.attest.relying_party import RelyingParty, decrypt, encrypt
-from tee_sim.attest.results import AttestationResult
-from tee_sim.errors import BadSignature, NonceMismatch, UsageError
+from tee_sim.attest.results import AppraisalCheck, AttestationResult
+from tee_sim.errors import BadSignature, LayoutError, NonceMismatch
 
 MINE, OTHER = (derive_key(b"test", name) for name in ("mine", "other"))
 KEY, WRONG = (public_bytes(key.public_key()) for key in (MINE, OTHER))
 
 
 def believing(evidence: bytes) -> AttestationResult:
-    return AttestationResult("", (), (), {"custom_claims_buffer": evidence})
+    looked = AppraisalCheck("ANYTHING", True, "", "", "")
+    return AttestationResult("", (), (looked,), {"custom_claims_buffer": evidence})
 
 
 @given(st.binary(max_size=100), st.data())
@@ -28,9 +29,9 @@ def test_what_is_encrypted_to_a_key_its_owner_reads_and_nobody_changes(
     with pytest.raises(BadSignature, match="another key"):
         decrypt(message, OTHER)
     at = data.draw(st.integers(0, len(message) - 1))
-    with pytest.raises((BadSignature, UsageError)):
+    with pytest.raises((BadSignature, LayoutError)):
         decrypt(message[:at] + bytes([message[at] ^ 1]) + message[at + 1 :], MINE)
-    with pytest.raises((BadSignature, UsageError)):
+    with pytest.raises((BadSignature, LayoutError)):
         decrypt(message[:at], MINE)
 
 
@@ -60,5 +61,5 @@ def test_who_forgets_the_nonce_takes_anything(omits: str) -> None:
 
 def test_evidence_without_a_key_gets_nothing_even_from_who_forgets_everything() -> None:
     user = RelyingParty(believing, seed=0, omits={"EVIDENCE.NONCE", "EVIDENCE.CHANNEL"})
-    with pytest.raises(UsageError, match="no public key"):
+    with pytest.raises(LayoutError, match="public key"):
         user.release(b"", b"secret")

@@ -48,6 +48,16 @@ BUILDS = [
 
 
 @pytest.mark.parametrize(("name", "target"), BUILDS)
+def test_each_shipped_program_was_built_from_these_sources(name, target):
+    shipped = builder.shipped(find(name), name, target).read_bytes()
+    inputs = builder.build_inputs(read(name), target)
+    assert builder.digest_inside(shipped) == builder.inputs_digest(inputs, target)
+
+
+# A build takes a second: each program for one target, and one of them for all.
+@pytest.mark.parametrize(
+    ("name", "target"), [b for i, b in enumerate(BUILDS) if b[0] == "vault" or i % 3 == 0]
+)
 def test_a_rebuild_gives_the_shipped_bytes(empty_cache, name, target):
     shipped = builder.shipped(find(name), name, target).read_bytes()
     assert builder.build(name, target) == shipped
@@ -84,7 +94,7 @@ def test_a_broken_runtime_source_is_a_build_error(empty_cache, tmp_path):
 def test_line_ends_do_not_matter(copy):
     changed = copy("crlf")
     for path in changed.iterdir():
-        if path.suffix != ".elf":
+        if path.is_file() and path.suffix != ".elf":
             path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     sources = read(changed)
     digest = builder.inputs_digest(builder.build_inputs(sources, "sgx"), "sgx")
