@@ -28,7 +28,7 @@ help: ## list these targets
 	@touch $@
 
 lab: .venv/.installed ## open the course in JupyterLab (LAB_ARGS=--no-browser and the like)
-	@$(PY) -m jupyterlab --ServerApp.root_dir=. $(LAB_ARGS) notebooks/00_start_here.ipynb
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(PY) -m jupyterlab --ServerApp.root_dir=. $(LAB_ARGS) notebooks/00_start_here.ipynb
 
 # Each notebook is a run of its own: nbval would split a notebook's cells over parallel workers.
 test: .venv/.installed ## the whole suite, notebooks included

@@ -128,7 +128,7 @@ class Site:
         try:  # here: only those who use the service pay for its libraries
             from tee_sim.services.presented import appraise_token
         except ModuleNotFoundError as error:
-            raise UsageError(f"{error.name} is missing: pip install 'tee-sim[services]'") from None
+            raise UsageError(f"{error.name} is missing: pip install '.[services]'") from None
         key = self.attestation_service.signer.key.public_key()
 
         def opinion(token: bytes) -> AttestationResult:

@@ -56,7 +56,7 @@ def serve(
 
         service, intel = _service(isolated or [], collateral, root)
     except ModuleNotFoundError as error:
-        raise UsageError(f"{error.name} is missing: pip install 'tee-sim[services]'") from None
+        raise UsageError(f"{error.name} is missing: pip install '.[services]'") from None
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         ca = stack.enter_context(serving(service, None if http else directory, port=port))
         typer.echo(f"attestation service: {service.issuer}")

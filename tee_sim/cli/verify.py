@@ -90,8 +90,10 @@ def verify(
 def _print(result: AttestationResult, title: str) -> None:
     verdict = "accepted" if result.accepted else "REFUSED"
     about = ", ".join((result.status or "no TCB status", *result.advisories))
+    wrong = ", ".join(check.name for check in result.failed)
+    why = f"; failed: {wrong}" if wrong else ""
     print_cells(
-        [Cell(verdict, STYLES["passed" if result.accepted else "failed"]), Cell(": " + about)]
+        [Cell(verdict, STYLES["passed" if result.accepted else "failed"]), Cell(f": {about}{why}")]
     )
     print_table(
         title,

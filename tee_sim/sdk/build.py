@@ -1,6 +1,6 @@
 """Compiles a guest program: C or C++ in, ELF out, the same bytes everywhere.
 
-The compiler is the `ziglang` wheel (clang and lld), an extra: ``tee-sim[build]``. The example
+The compiler is the `ziglang` wheel (clang and lld), an extra: ``build``. The example
 programs ship compiled, so it is needed only to change one. A build happens in a fresh directory
 under relative names, without debug information, so that no path and no time gets into the result;
 results are kept on disk under the SHA-256 of everything that went in.
@@ -149,7 +149,7 @@ def _compiler_version() -> str:
         return version("ziglang")
     except PackageNotFoundError:
         raise BuildError(
-            "the compiler is not installed: run `pip install 'tee-sim[build]'` (the examples "
+            "the compiler is not installed: run `pip install '.[build]'` (the examples "
             "themselves ship compiled, and need it only once they are changed)"
         ) from None
 
