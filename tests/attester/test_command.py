@@ -88,7 +88,8 @@ def test_evidence_of_vbs_leads_down_to_the_boot(on_vbs: tuple[Path, Path], tmp_p
     status, said = verify_vbs(where)
     assert (status, said.splitlines()[0]) == (0, "accepted: UpToDate")
     status, said = verify_vbs(old)
-    assert (status, said.splitlines()[0]) == (1, "REFUSED: OutOfDate")
+    assert status == 1
+    assert said.startswith("REFUSED: OutOfDate; failed: ")
     held = (where / "claims.bin").read_bytes()
     assert held.startswith(bytes.fromhex("0011aa"))
     for data, expected in ((held, 0), (held + b"!", 1)):
