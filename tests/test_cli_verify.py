@@ -85,14 +85,14 @@ def test_names_in_evidence_cannot_pass_for_the_verdict(tmp_path: Path) -> None:
 def test_expired(tmp_path: Path) -> None:
     result = run(tmp_path, forged(Forge())._replace(at=AT + 50 * DAY))
     assert (result.exit_code, result.stderr) == (1, "")
-    assert result.stdout.startswith("REFUSED: UpToDate\n")
+    assert result.stdout.startswith("REFUSED: UpToDate; failed: CRLS.CURRENT, ")
 
 
 def test_no_status(tmp_path: Path) -> None:
     low = {"tcbLevels": [level((9,) * 16, 11, "UpToDate")]}
     result = run(tmp_path, forged(Forge(tcb_info=low)))
     assert result.exit_code == 1
-    assert result.stdout.startswith("REFUSED: no TCB status\n")
+    assert result.stdout.startswith("REFUSED: no TCB status; failed: TCB.LEVEL\n")
 
 
 @pytest.mark.parametrize("file", ["quote", "collateral.json", "root", "policy"])

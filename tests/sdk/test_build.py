@@ -54,11 +54,10 @@ def test_each_shipped_program_was_built_from_these_sources(name, target):
     assert builder.digest_inside(shipped) == builder.inputs_digest(inputs, target)
 
 
-# A build takes a second: each program for one target in turn, and the vault for all.
-IN_TURN = [
-    [build for build in BUILDS if build[0] == name][number % 2] for number, name in enumerate(NAMES)
-]
-REBUILT = sorted({*IN_TURN, *(build for build in BUILDS if build[0] == "vault")})
+# A build takes seconds, and `python -m tee_sim.sdk.build --all` makes them all: here are the vault,
+# and what uses C++, the C library and the cryptography most.
+REBUILT = [build for build in BUILDS if build[0] == "vault"]
+REBUILT += [("calculator", "vbs"), ("file_encryptor", "none"), ("attested", "sgx")]
 
 
 @pytest.mark.parametrize(("name", "target"), REBUILT)
