@@ -85,7 +85,9 @@ def test_names_in_evidence_cannot_pass_for_the_verdict(tmp_path: Path) -> None:
 def test_expired(tmp_path: Path) -> None:
     result = run(tmp_path, forged(Forge())._replace(at=AT + 50 * DAY))
     assert (result.exit_code, result.stderr) == (1, "")
-    assert result.stdout.startswith("REFUSED: UpToDate; failed: CRLS.CURRENT, ")
+    assert result.stdout.startswith(
+        "REFUSED: UpToDate; failed: CRLS.CURRENT, TCB_INFO.CURRENT, QE_IDENTITY.CURRENT\n"
+    )
 
 
 def test_no_status(tmp_path: Path) -> None:
